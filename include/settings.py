@@ -1,0 +1,141 @@
+"""Settings: read once from the environment (prefix ``LABELS_``), validated together, then passed around frozen."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from include.errors import SettingsError
+from include.model import ModelName, parse_project_arn, parse_project_version_arn
+
+PREFIX = "LABELS_"
+
+
+class Settings(BaseSettings):
+    """Every setting of the pipeline; ``.env.example`` shows each with its meaning."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    # What to read and where to write.
+    source_bucket: str = Field(min_length=3, max_length=63, description="the inbox: images land here")
+    final_bucket: str = Field(min_length=3, max_length=63, description="batches, labels, Parquet, originals")
+    queue_url: str = Field(pattern=r"^https?://", description="SQS queue that S3 announces uploads to")
+    allowed_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="further buckets that a manual run may label images of, comma-separated"
+    )
+    originals: Literal["move", "leave"] = Field(
+        default="move", description="move: a labelled upload goes to images/ of the final bucket; leave: it stays"
+    )
+
+    # The model.
+    region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="region of model, buckets and queue")
+    project_arn: str = Field(description="ARN of the Custom Labels project")
+    project_version_arn: str = Field(description="ARN of the project version (the model)")
+    inference_units_min: int = Field(default=1, ge=1, le=100, description="fewest inference units to start with")
+    inference_units_max: int = Field(default=5, ge=1, le=100, description="most inference units; AWS's default quota is 5")
+    start_timeout_minutes: float = Field(default=40, gt=0, le=180, description="longest wait for RUNNING")
+    poll_seconds: int = Field(default=15, ge=1, le=300, description="seconds between looks at a starting model")
+
+    # When a start is worth it.
+    deadline_minutes: float = Field(default=50, gt=0, description="finish a run's images within this, by adding units")
+    minimum_backlog: int = Field(default=1, ge=1, description="images that must be pending before the model is started")
+    maximum_wait_minutes: float = Field(
+        default=180, ge=0, description="start for fewer images once the oldest has waited this long"
+    )
+    price_per_unit_hour_usd: float = Field(default=4.0, ge=0, description="AWS's price of one inference unit for an hour")
+    assumed_images_per_second: float = Field(
+        default=5.0, gt=0, description="images a second and unit, until the model's own figure has been learned"
+    )
+
+    # How to work.
+    batch_size: int = Field(default=1000, ge=1, le=10_000, description="images a mapped task handles")
+    threads: int = Field(default=16, ge=1, le=256, description="parallel S3 and SQS calls of one task")
+    inference_threads: int = Field(default=64, ge=1, le=256, description="most parallel inference calls of one task")
+    lease_minutes: float = Field(default=10, ge=1, le=60, description="a crashed run loses its right to the model after this")
+    default_threshold: float = Field(
+        default=50.0, ge=0, le=100, description="confidence that a label must reach where the model reports no threshold"
+    )
+    convert_images: bool = Field(
+        default=False, description="re-encode images that the service refuses (format, size) as JPEG instead of rejecting them"
+    )
+
+    @field_validator("allowed_buckets", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _problems(self) -> Any:
+        if self.inference_units_min > self.inference_units_max:
+            yield (
+                f"{PREFIX}INFERENCE_UNITS_MIN ({self.inference_units_min}) is more than "
+                f"{PREFIX}INFERENCE_UNITS_MAX ({self.inference_units_max})"
+            )
+        if self.source_bucket == self.final_bucket:
+            yield f"{PREFIX}FINAL_BUCKET is the source bucket: results would announce themselves as uploads"
+        project, version = parse_project_arn(self.project_arn), parse_project_version_arn(self.project_version_arn)
+        if project is None:
+            yield f"{PREFIX}PROJECT_ARN is not a project's ARN (arn:aws:rekognition:<region>:<account>:project/<name>/<id>)"
+        if version is None:
+            yield (
+                f"{PREFIX}PROJECT_VERSION_ARN is not a project version's ARN "
+                "(arn:aws:rekognition:<region>:<account>:project/<name>/version/<version>/<id>)"
+            )
+        if project is None or version is None:
+            return
+        for what, of_project, of_version in (
+            ("project", project.project, version.project),
+            ("account", project.account, version.account),
+            ("region", project.region, version.region),
+        ):
+            if of_project != of_version:
+                yield f"{PREFIX}PROJECT_VERSION_ARN belongs to {what} {of_version!r}, {PREFIX}PROJECT_ARN to {of_project!r}"
+        if version.region != self.region:
+            yield f"{PREFIX}PROJECT_VERSION_ARN is in region {version.region!r}, {PREFIX}REGION is {self.region!r}"
+
+    @property
+    def model(self) -> ModelName:
+        """The names inside the project version's ARN."""
+        name = parse_project_version_arn(self.project_version_arn)
+        if name is None:
+            raise SettingsError(f"{PREFIX}PROJECT_VERSION_ARN is not a project version's ARN: {self.project_version_arn}")
+        return name
+
+    @property
+    def readable_buckets(self) -> frozenset[str]:
+        """Buckets that images may be labelled from."""
+        return frozenset({self.source_bucket, *self.allowed_buckets})
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read ``LABELS_*`` from the environment.
+
+    :raises SettingsError: listing every missing and every wrong setting in one message.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as err:
+        lines = [line for problem in err.errors() for line in _in_words(dict(problem))]
+        raise SettingsError(
+            f"{len(lines)} setting(s) to mend (see .env.example):\n" + "\n".join(f"  - {line}" for line in lines)
+        ) from err
+
+
+def _in_words(problem: dict[str, Any]) -> list[str]:
+    if not problem["loc"]:
+        return re.sub(r"^Value error, ", "", problem["msg"]).split("\n")
+    field = str(problem["loc"][0])
+    name = PREFIX + field.upper()
+    meaning = Settings.model_fields[field].description
+    if problem["type"] == "missing":
+        return [f"{name} is not set ({meaning})"]
+    return [f"{name}={problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]} ({meaning})"]
