@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     project_arn: str = Field(description="ARN of the Custom Labels project")
     project_version_arn: str = Field(description="ARN of the project version (the model)")
     inference_units_min: int = Field(default=1, ge=1, le=100, description="fewest inference units to start with")
-    inference_units_max: int = Field(default=5, ge=1, le=100, description="most inference units; AWS's default quota is 5")
+    inference_units_max: int = Field(
+        default=5, ge=1, le=100, description="most inference units; AWS's default quota is 5"
+    )
     start_timeout_minutes: float = Field(default=40, gt=0, le=180, description="longest wait for RUNNING")
     poll_seconds: int = Field(default=15, ge=1, le=300, description="seconds between looks at a starting model")
 
@@ -45,7 +47,9 @@ class Settings(BaseSettings):
     maximum_wait_minutes: float = Field(
         default=180, ge=0, description="start for fewer images once the oldest has waited this long"
     )
-    price_per_unit_hour_usd: float = Field(default=4.0, ge=0, description="AWS's price of one inference unit for an hour")
+    price_per_unit_hour_usd: float = Field(
+        default=4.0, ge=0, description="AWS's price of one inference unit for an hour"
+    )
     assumed_images_per_second: float = Field(
         default=5.0, gt=0, description="images a second and unit, until the model's own figure has been learned"
     )
@@ -54,12 +58,18 @@ class Settings(BaseSettings):
     batch_size: int = Field(default=1000, ge=1, le=10_000, description="images a mapped task handles")
     threads: int = Field(default=16, ge=1, le=256, description="parallel S3 and SQS calls of one task")
     inference_threads: int = Field(default=64, ge=1, le=256, description="most parallel inference calls of one task")
-    lease_minutes: float = Field(default=10, ge=1, le=60, description="a crashed run loses its right to the model after this")
+    lease_minutes: float = Field(
+        default=10, ge=1, le=60, description="a crashed run loses its right to the model after this"
+    )
     default_threshold: float = Field(
-        default=50.0, ge=0, le=100, description="confidence that a label must reach where the model reports no threshold"
+        default=50.0,
+        ge=0,
+        le=100,
+        description="confidence that a label must reach where the model reports no threshold",
     )
     convert_images: bool = Field(
-        default=False, description="re-encode images that the service refuses (format, size) as JPEG instead of rejecting them"
+        default=False,
+        description="re-encode images that the service refuses (format, size) as JPEG instead of rejecting them",
     )
 
     @field_validator("allowed_buckets", mode="before")
@@ -107,7 +117,9 @@ class Settings(BaseSettings):
         """The names inside the project version's ARN."""
         name = parse_project_version_arn(self.project_version_arn)
         if name is None:
-            raise SettingsError(f"{PREFIX}PROJECT_VERSION_ARN is not a project version's ARN: {self.project_version_arn}")
+            raise SettingsError(
+                f"{PREFIX}PROJECT_VERSION_ARN is not a project version's ARN: {self.project_version_arn}"
+            )
         return name
 
     @property

@@ -1,0 +1,108 @@
+"""Pending batches: the queue once SQS is drained. One object each, named by what it holds."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from include import layout, objects
+from include.images import ImageRef, to_json_line
+from include.parallel import in_parallel, in_slices
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A pending batch as it lies in the final bucket; ``etag`` is the condition for changing it."""
+
+    key: str
+    images: tuple[ImageRef, ...]
+    etag: str = ""
+
+    @property
+    def batch_id(self) -> str:
+        return layout.batch_id_of(self.key)
+
+
+def plan_batches(images: Sequence[ImageRef], *, batch_size: int, request_id: str = "") -> list[Batch]:
+    """Cut images into batches whose names follow from their content.
+
+    :param request_id: sets apart requests for the same images (a manual run asked for again).
+    """
+    return [_named(chunk, request_id) for chunk in in_slices(images, batch_size)]
+
+
+def _named(images: tuple[ImageRef, ...], request_id: str) -> Batch:
+    content = hashlib.sha256(request_id.encode())
+    for image in images:
+        content.update(to_json_line(image.to_dict()).encode())
+    created = min(image.event_time for image in images)
+    priority = layout.PRIORITY[images[0].origin]
+    return Batch(layout.pending_batch(priority=priority, created=created, batch_id=content.hexdigest()[:16]), images)
+
+
+def write_batches(s3: Any, bucket: str, batches: Iterable[Batch], *, threads: int) -> None:
+    """Make batches durable. Writing one again writes the same bytes under the same key."""
+
+    def write(batch: Batch) -> None:
+        body = objects.pack_lines(image.to_dict() for image in batch.images)
+        s3.put_object(Bucket=bucket, Key=batch.key, Body=body)
+
+    in_parallel(write, batches, threads=threads)
+
+
+def list_pending(s3: Any, bucket: str) -> list[str]:
+    """Keys of the pending batches, in the order of work."""
+    return list(objects.list_keys(s3, bucket, layout.PENDING))
+
+
+def read_batch(s3: Any, bucket: str, key: str) -> Batch | None:
+    """A pending batch, or None where it is pending no more (finished by an earlier attempt).
+
+    :raises ValueError: where the object is not a batch.
+    """
+    found = objects.read(s3, bucket, key)
+    if found is None:
+        return None
+    body, etag = found
+    try:
+        images = tuple(ImageRef.from_dict(line) for line in objects.unpack_lines(body))
+    except (ValueError, TypeError, KeyError, EOFError, gzip.BadGzipFile) as err:
+        raise ValueError(f"s3://{bucket}/{key} is not a batch of images: {err}") from err
+    return Batch(key, images, etag)
+
+
+def read_pending(s3: Any, bucket: str, keys: Sequence[str], *, threads: int) -> Iterator[Batch]:
+    """Pending batches in the order asked, a few in memory at a time.
+
+    What cannot be read is put aside under ``batches/unreadable/``, so that it neither blocks the others nor gets lost.
+    """
+
+    def attempt(key: str) -> Batch | None:
+        try:
+            return read_batch(s3, bucket, key)
+        except ValueError as err:
+            aside = layout.UNREADABLE + key.removeprefix(layout.PENDING)
+            s3.copy_object(Bucket=bucket, Key=aside, CopySource={"Bucket": bucket, "Key": key})
+            s3.delete_object(Bucket=bucket, Key=key)
+            log.error("%s. It now lies in s3://%s/%s; mend it and put it back, or delete it.", err, bucket, aside)
+            return None
+
+    for some in in_slices(keys, threads):
+        yield from filter(None, in_parallel(attempt, some, threads=threads))
+
+
+def keep_only(s3: Any, bucket: str, batch: Batch, images: Sequence[ImageRef]) -> Batch | None:
+    """Take images that are pending elsewhere too out of a batch; None where nothing is left or somebody changed it."""
+    if not images:
+        s3.delete_object(Bucket=bucket, Key=batch.key)
+        return None
+    body = objects.pack_lines(image.to_dict() for image in images)
+    if not objects.write_if(s3, bucket, batch.key, body, etag=batch.etag):
+        return None
+    return Batch(batch.key, tuple(images))

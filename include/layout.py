@@ -1,0 +1,82 @@
+"""Where everything lies in the final bucket. Every key is derived from what it holds; none is random."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Final
+
+PENDING: Final = "batches/pending/"
+DONE: Final = "batches/done/"
+UNREADABLE: Final = "batches/unreadable/"
+OUTCOMES: Final = "batches/outcomes/"
+LABELS: Final = "labels/"
+IMAGES: Final = "images/"
+QUARANTINE: Final = "quarantine/"
+STAGED: Final = "staged/"
+IMAGE_LABELS: Final = "results/image_labels/"
+RUNS: Final = "results/runs/"
+
+# Work in this order: what people wait for first.
+PRIORITY: Final = {"upload": 1, "manual": 1, "redrive": 2, "archive": 5}
+
+MAX_KEY_BYTES: Final = 1024  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+
+
+def pending_batch(*, priority: int, created: datetime, batch_id: str) -> str:
+    """Sorts by priority, then age: a listing is the order of work."""
+    return f"{PENDING}{priority}-{created:%Y%m%dT%H%M%SZ}-{batch_id}.jsonl.gz"
+
+
+def batch_id_of(pending_key: str) -> str:
+    return pending_key.removeprefix(PENDING).removesuffix(".jsonl.gz").rsplit("-", 1)[-1]
+
+
+def done_batch(*, day: str, batch_id: str) -> str:
+    return f"{DONE}{day}/{batch_id}.jsonl.gz"
+
+
+def preflight(batch_id: str) -> str:
+    return f"{OUTCOMES}{batch_id}/preflight.jsonl"
+
+
+def outcome_parts(batch_id: str) -> str:
+    return f"{OUTCOMES}{batch_id}/part-"
+
+
+def outcome_part(batch_id: str, number: int) -> str:
+    return f"{outcome_parts(batch_id)}{number:05d}.jsonl"
+
+
+def labels_document(bucket: str, key: str) -> str:
+    return f"{LABELS}{bucket}/{key}.json"
+
+
+def original(bucket: str, key: str) -> str:
+    return f"{IMAGES}{bucket}/{key}"
+
+
+def quarantined(bucket: str, key: str) -> str:
+    return f"{QUARANTINE}{bucket}/{key}"
+
+
+def quarantine_reason(bucket: str, key: str) -> str:
+    return f"{quarantined(bucket, key)}.error.json"
+
+
+def staged(batch_id: str, digest: int) -> str:
+    return f"{STAGED}{batch_id}/{digest:016x}.jpg"
+
+
+def image_labels(*, analysis: str, day: str, batch_id: str) -> str:
+    return f"{IMAGE_LABELS}analysis={analysis}/dt={day}/{batch_id}.parquet"
+
+
+def run(*, day: str, run_id: str) -> str:
+    """Airflow's run ids hold ``:`` and ``+``, which query engines over S3 stumble on."""
+    return f"{RUNS}dt={day}/{re.sub(r'[^A-Za-z0-9._-]', '-', run_id)}.parquet"
+
+
+def model_state(project: str, version: str) -> str:
+    """Version names are unique within their project only."""
+    return f"state/model/{project}/{version}.json"

@@ -1,0 +1,141 @@
+"""Who may use the model until when, and what has been learned about it: one small object in the final bucket.
+
+Written only by conditional writes, so that two deployments which do not know of each other cannot both hold the lease.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from include import layout, objects
+from include.errors import LeaseHeldError, LeaseLostError, TransientError
+from include.model import ModelName
+
+WRITE_ATTEMPTS: Final = 20
+# Learned figures follow the last runs: each new one counts for half.
+LEARNING_WEIGHT: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to use the model. ``holder`` is ``<dag_id>/<run_id>``."""
+
+    holder: str
+    acquired_at: datetime
+    expires_at: datetime
+
+    def is_live(self, now: datetime) -> bool:
+        return now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """``images_per_second`` is of one inference unit; ``start_seconds`` from request to RUNNING; thresholds 0-100."""
+
+    lease: Lease | None = None
+    images_per_second: float | None = None
+    start_seconds: float | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), default=datetime.isoformat, sort_keys=True, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, body: bytes) -> ModelState:
+        fields = json.loads(body)
+        if lease := fields.get("lease"):
+            times = {name: datetime.fromisoformat(lease[name]) for name in ("acquired_at", "expires_at")}
+            fields["lease"] = Lease(**lease | times)
+        return cls(**fields)
+
+    def learn(self, *, images_per_second: float | None, start_seconds: float | None) -> ModelState:
+        """Blend in what a run measured; None where it measured nothing."""
+
+        def blend(known: float | None, measured: float | None) -> float | None:
+            if known is None or measured is None:
+                return measured if known is None else known
+            return known + LEARNING_WEIGHT * (measured - known)
+
+        return replace(
+            self,
+            images_per_second=blend(self.images_per_second, images_per_second),
+            start_seconds=blend(self.start_seconds, start_seconds),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStateStore:
+    """The object that holds a model's state."""
+
+    s3: Any
+    bucket: str
+    key: str
+
+    @classmethod
+    def of(cls, s3: Any, bucket: str, model: ModelName) -> ModelStateStore:
+        return cls(s3, bucket, layout.model_state(model.project, model.version))
+
+    def read(self) -> ModelState:
+        found = objects.read(self.s3, self.bucket, self.key)
+        return ModelState.from_json(found[0]) if found else ModelState()
+
+    def update(self, change: Callable[[ModelState], ModelState]) -> ModelState:
+        """Read, change, write on the condition that nobody wrote in between; again where somebody did."""
+        for _ in range(WRITE_ATTEMPTS):
+            found = objects.read(self.s3, self.bucket, self.key)
+            before, etag = (ModelState.from_json(found[0]), found[1]) if found else (ModelState(), None)
+            after = change(before)
+            if after == before and found:
+                return after
+            if objects.write_if(self.s3, self.bucket, self.key, after.to_json(), etag=etag):
+                return after
+        raise TransientError(f"s3://{self.bucket}/{self.key} is being written by others without end; try again.")
+
+    def acquire(self, holder: str, *, minutes: float, now: datetime) -> Lease:
+        """Take the lease, or lengthen it where the holder has it already.
+
+        :raises LeaseHeldError: where another holder's lease is live.
+        """
+
+        def take(state: ModelState) -> ModelState:
+            held = state.lease
+            if held and held.holder != holder and held.is_live(now):
+                raise LeaseHeldError(
+                    f"The model is in use by {held.holder} until {held.expires_at:%H:%M:%S} UTC. This run tries again later; "
+                    "nothing is lost, its batches stay pending."
+                )
+            since = held.acquired_at if held and held.holder == holder else now
+            return replace(state, lease=Lease(holder, since, now + timedelta(minutes=minutes)))
+
+        lease = self.update(take).lease
+        assert lease is not None
+        return lease
+
+    def renew(self, holder: str, *, minutes: float, now: datetime) -> Lease:
+        """Lengthen the lease, unless it still has more than half its time.
+
+        :raises LeaseLostError: where somebody else has it by now, or nobody.
+        """
+
+        def lengthen(state: ModelState) -> ModelState:
+            held = state.lease
+            if held is None or held.holder != holder:
+                raise LeaseLostError(
+                    f"{holder} no longer holds the model's lease ({held.holder if held else 'nobody'} does): it ran out while "
+                    "this run stood still. What was labelled is kept; the rest stays pending for the next run."
+                )
+            if held.expires_at > now + timedelta(minutes=minutes / 2):
+                return state
+            return replace(state, lease=replace(held, expires_at=now + timedelta(minutes=minutes)))
+
+        lease = self.update(lengthen).lease
+        assert lease is not None
+        return lease
+
+    def release(self, holder: str) -> None:
+        """Give the lease back; nothing happens where somebody else has it."""
+        self.update(lambda state: replace(state, lease=None) if state.lease and state.lease.holder == holder else state)

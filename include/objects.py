@@ -1,0 +1,84 @@
+"""S3 objects as the stages use them: read, write (on a condition), list, move one exact version."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from include.errors import error_code
+from include.images import to_json_line
+
+_MISSING = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion"})
+# Two conditional writes at the same moment: one gets 412, or 409 while the other is still under way
+# (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+_CONDITION_FAILED = frozenset({"412", "409", "PreconditionFailed", "ConditionalRequestConflict"})
+
+
+def is_missing(error: ClientError) -> bool:
+    """Whether the object (or that version of it) is not there."""
+    return error_code(error) in _MISSING
+
+
+def is_denied(error: ClientError) -> bool:
+    """Whether the role may not read the object (or its key)."""
+    return error_code(error) in {"403", "AccessDenied"}
+
+
+def is_condition_failed(error: ClientError) -> bool:
+    """Whether somebody wrote in between."""
+    return error_code(error) in _CONDITION_FAILED
+
+
+def read(s3: Any, bucket: str, key: str) -> tuple[bytes, str] | None:
+    """Content and ETag (with its quotes, as conditions want it), or None where there is no such object."""
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key)
+    except ClientError as err:
+        if is_missing(err):
+            return None
+        raise
+    return answer["Body"].read(), answer["ETag"]
+
+
+def head(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
+    """The object's headers, or None where there is no such object."""
+    try:
+        return dict(s3.head_object(Bucket=bucket, Key=key))
+    except ClientError as err:
+        if is_missing(err):
+            return None
+        raise
+
+
+def write_if(s3: Any, bucket: str, key: str, body: bytes, *, etag: str | None) -> bool:
+    """Write only over what was read (``etag``), or only where nothing is (None). False where somebody was faster."""
+    condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=body, **condition)
+    except ClientError as err:
+        if is_condition_failed(err) or (etag and is_missing(err)):
+            return False
+        raise
+    return True
+
+
+def list_keys(s3: Any, bucket: str, prefix: str) -> Iterator[str]:
+    """Every key below the prefix, in order."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for item in page.get("Contents", []):
+            yield item["Key"]
+
+
+def pack_lines(values: Iterable[dict[str, Any]]) -> bytes:
+    """Gzipped JSON Lines; the same values are the same bytes (no time in the gzip header)."""
+    return gzip.compress("".join(to_json_line(value) + "\n" for value in values).encode(), mtime=0)
+
+
+def unpack_lines(body: bytes) -> list[dict[str, Any]]:
+    """JSON Lines, gzipped or not."""
+    text = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+    return [json.loads(line) for line in text.splitlines() if line.strip()]

@@ -1,0 +1,175 @@
+"""Stage 6, once the model has been told to stop: JSON, Parquet, originals moved, the batch done.
+
+Every step may be repeated and then changes nothing. Order: documents, Parquet, originals, done marker, pending batch
+gone; whatever is killed in between, the batch is still pending and is published again from its checkpoints.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
+
+from include import layout, objects
+from include.batches import Batch
+from include.images import ImageRef, source_parameters
+from include.outcomes import Outcome, read_outcomes, read_preflight
+from include.parallel import in_parallel
+from include.schema import ANALYSIS, IMAGE_LABELS, arrow_table, image_row, labels_document
+from include.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishReport:
+    """Counts of one batch. ``pending``: images without an outcome yet, for which the batch stays pending."""
+
+    images: int = 0
+    labelled: int = 0
+    rejected: int = 0
+    missing: int = 0
+    failed: int = 0
+    skipped: int = 0
+    labels: int = 0
+    pending: int = 0
+
+
+def publish(s3: Any, settings: Settings, batch: Batch, *, thresholds: dict[str, float]) -> PublishReport:
+    """Publish a batch whose images all have an outcome; leave it pending otherwise."""
+    checked = read_preflight(s3, settings.final_bucket, batch.batch_id) or []
+    paid = read_outcomes(s3, settings.final_bucket, batch.batch_id)
+    found = {entry.image.place: entry.outcome or paid.get(entry.image.place) for entry in checked}
+    skipped = [entry.image for entry in checked if entry.already_labelled]
+    outcomes = [outcome for outcome in found.values() if outcome]
+    pending = len(batch.images) - len(outcomes) - len(skipped)
+    if pending:
+        log.warning(
+            "Batch %s stays pending: %s of its %s images have no outcome yet.",
+            batch.batch_id,
+            pending,
+            len(batch.images),
+        )
+        return PublishReport(images=len(batch.images), pending=pending)
+
+    outcomes = in_parallel(lambda outcome: _settled(s3, outcome), outcomes, threads=settings.threads)
+    rows = [
+        image_row(
+            outcome,
+            batch_id=batch.batch_id,
+            model_arn=settings.project_version_arn,
+            model_version=settings.model.version,
+            thresholds=thresholds,
+            default_threshold=settings.default_threshold,
+        )
+        for outcome in outcomes
+    ]
+    in_parallel(
+        lambda pair: _write_document(s3, settings, *pair), zip(rows, outcomes, strict=True), threads=settings.threads
+    )
+    days = _write_parquet(s3, settings, batch.batch_id, rows)
+    in_parallel(lambda outcome: _file_original(s3, settings, outcome), outcomes, threads=settings.threads)
+    in_parallel(lambda image: _move(s3, settings, image, layout.original), skipped, threads=settings.threads)
+    _finish(s3, settings, batch, day=max(days, default=f"{batch.images[0].event_time:%Y-%m-%d}"))
+    statuses = Counter(outcome.status for outcome in outcomes)
+    return PublishReport(
+        images=len(batch.images),
+        labelled=statuses["LABELLED"],
+        rejected=statuses["REJECTED"],
+        missing=statuses["MISSING"],
+        failed=statuses["FAILED"],
+        skipped=len(skipped),
+        labels=sum(row["label_count"] for row in rows),
+    )
+
+
+def _settled(s3: Any, outcome: Outcome) -> Outcome:
+    """Tell "gone" from "not readable": the service says InvalidS3Object for both, and asking S3 would have cost model time.
+
+    Gone means gone at publishing: after a repeat the original may have been moved by the first attempt, so a quarantined
+    image is not looked for again.
+    """
+    if outcome.error_code != "InvalidS3ObjectException":
+        return outcome
+    try:
+        s3.head_object(**source_parameters(outcome.image))
+    except ClientError as err:
+        if not objects.is_missing(err):
+            return outcome
+        message = f"{outcome.image.uri} was deleted before the model could read it."
+        return replace(outcome, status="MISSING", error_code="NoSuchKey", error_message=message)
+    return outcome
+
+
+def _write_document(s3: Any, settings: Settings, row: dict[str, Any], outcome: Outcome) -> None:
+    image = outcome.image
+    labelled = outcome.status == "LABELLED"
+    document = labels_document(row, outcome) if labelled else _reason(row)
+    s3.put_object(
+        Bucket=settings.final_bucket,
+        Key=(layout.labels_document if labelled else layout.quarantine_reason)(image.bucket, image.key),
+        Body=json.dumps(document, ensure_ascii=False, sort_keys=True, indent=1, default=str).encode(),
+        ContentType="application/json",
+        Metadata={"etag": image.etag, "model-arn": settings.project_version_arn, "status": outcome.status},
+    )
+
+
+def _reason(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ("labels", "label_count", "max_confidence")}
+
+
+def _write_parquet(s3: Any, settings: Settings, batch_id: str, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """One file a day of ``processed_at`` (nearly always one); returns the days."""
+    days: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(
+        rows, key=lambda row: (row["event_time"], row["source_bucket"], row["source_key"], row["etag"] or "")
+    ):
+        days.setdefault(f"{row['processed_at']:%Y-%m-%d}", []).append(row)
+    for day, of_day in days.items():
+        body = io.BytesIO()
+        pq.write_table(arrow_table(of_day, IMAGE_LABELS), body, compression="zstd")
+        key = layout.image_labels(analysis=ANALYSIS, day=day, batch_id=batch_id)
+        s3.put_object(Bucket=settings.final_bucket, Key=key, Body=body.getvalue())
+    return list(days)
+
+
+def _file_original(s3: Any, settings: Settings, outcome: Outcome) -> None:
+    """Labelled images to ``images/``, others to ``quarantine/``; what could not be read for lack of permission stays."""
+    if outcome.status == "LABELLED":
+        _move(s3, settings, outcome.image, layout.original)
+    elif outcome.status == "REJECTED" or (outcome.status == "FAILED" and outcome.error_code != "AccessDenied"):
+        _move(s3, settings, outcome.image, layout.quarantined)
+
+
+def _move(s3: Any, settings: Settings, image: ImageRef, target: Any) -> None:
+    """Move exactly what was analysed: nothing happens where the object is gone or holds something newer by now."""
+    if settings.originals == "leave" or image.origin == "archive" or image.bucket != settings.source_bucket:
+        return
+    source = source_parameters(image)
+    condition = {"CopySourceIfMatch": f'"{image.etag}"'} if image.etag else {}
+    try:
+        s3.copy_object(
+            Bucket=settings.final_bucket, Key=target(image.bucket, image.key), CopySource=source, **condition
+        )
+        only_if = {} if image.version_id else {"IfMatch": f'"{image.etag}"'} if image.etag else {}
+        s3.delete_object(**source, **only_if)
+    except ClientError as err:
+        if not (objects.is_missing(err) or objects.is_condition_failed(err)):
+            raise
+        log.info("%s is not moved: it is gone, or was overwritten since.", image.uri)
+
+
+def _finish(s3: Any, settings: Settings, batch: Batch, *, day: str) -> None:
+    """Mark the batch done, then take it off the pending ones."""
+    body = objects.pack_lines(image.to_dict() for image in batch.images)
+    s3.put_object(Bucket=settings.final_bucket, Key=layout.done_batch(day=day, batch_id=batch.batch_id), Body=body)
+    for key in objects.list_keys(s3, settings.final_bucket, f"{layout.STAGED}{batch.batch_id}/"):
+        s3.delete_object(Bucket=settings.final_bucket, Key=key)
+    s3.delete_object(Bucket=settings.final_bucket, Key=batch.key)
