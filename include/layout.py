@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import datetime
 from typing import Final
@@ -49,19 +50,29 @@ def outcome_part(batch_id: str, number: int) -> str:
 
 
 def labels_document(bucket: str, key: str) -> str:
-    return f"{LABELS}{bucket}/{key}.json"
+    return _fitted(LABELS, bucket, key, ".json")
 
 
 def original(bucket: str, key: str) -> str:
-    return f"{IMAGES}{bucket}/{key}"
+    return _fitted(IMAGES, bucket, key)
 
 
 def quarantined(bucket: str, key: str) -> str:
-    return f"{QUARANTINE}{bucket}/{key}"
+    return _fitted(QUARANTINE, bucket, key)
 
 
 def quarantine_reason(bucket: str, key: str) -> str:
-    return f"{quarantined(bucket, key)}.error.json"
+    return _fitted(QUARANTINE, bucket, key, ".error.json")
+
+
+def _fitted(prefix: str, bucket: str, key: str, suffix: str = "") -> str:
+    """The source key below a prefix. Where that is longer than a key may be, its end gives way to a digest of it."""
+    whole = f"{prefix}{bucket}/{key}{suffix}"
+    if len(whole.encode()) <= MAX_KEY_BYTES:
+        return whole
+    ending = f"~{hashlib.sha256(key.encode()).hexdigest()[:16]}{suffix}"
+    room = MAX_KEY_BYTES - len(f"{prefix}{bucket}/{ending}".encode())
+    return f"{prefix}{bucket}/{key.encode()[:room].decode(errors='ignore')}{ending}"
 
 
 def staged(batch_id: str, digest: int) -> str:

@@ -6,8 +6,8 @@ Every label that the model returns is kept with its confidence and its threshold
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -170,22 +170,36 @@ def image_row(
 
 def labels_document(row: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
     """The JSON document of an image: its row, and the service's answer word for word."""
-    values = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
-    return values | {
+    return json_values(row) | {
         "analysis": ANALYSIS,
         "request": {"MinConfidence": 0},
         "response": {"CustomLabels": list(outcome.custom_labels), "RequestId": outcome.request_id},
     }
 
 
-def arrow_table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as Arrow; maps are given to Arrow as pairs."""
-    return pa.Table.from_pylist(
-        [
-            row | {"labels": [label | {"attributes": list(label["attributes"].items())} for label in row["labels"]]}
-            if "labels" in row and isinstance(row["labels"], list)
-            else row
-            for row in rows
-        ],
-        schema=schema,
-    )
+def reason_document(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON document beside a quarantined image: its row without labels."""
+    return {
+        name: value
+        for name, value in json_values(row).items()
+        if name not in ("labels", "label_count", "max_confidence")
+    }
+
+
+def json_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as JSON holds it: times in ISO 8601."""
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def image_labels_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows of ``image_labels`` as Arrow, which takes maps as pairs."""
+    paired = [
+        row | {"labels": [label | {"attributes": list(label["attributes"].items())} for label in row["labels"]]}
+        for row in rows
+    ]
+    return pa.Table.from_pylist(paired, schema=IMAGE_LABELS)
+
+
+def runs_table(report: RunReport) -> pa.Table:
+    """A run's row as Arrow."""
+    return pa.Table.from_pylist([asdict(report)], schema=RUNS)

@@ -1,0 +1,119 @@
+"""Stage 7: what a run did, what the model was paid for, and how well that was used; one row in ``runs``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from include import layout
+from include.decide import Decision, model_cost_usd
+from include.infer import InferReport
+from include.model_state import ModelStateStore
+from include.publish import PublishReport
+from include.schema import RunReport, runs_table
+from include.settings import Settings
+
+# Below this many calls a rate says more about start and end than about the model.
+CALLS_WORTH_LEARNING_FROM = 30
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTimes:
+    """When this run's model was asked for, seen RUNNING, told to stop and seen stopped (None: that did not happen)."""
+
+    start_requested_at: datetime | None = None
+    running_at: datetime | None = None
+    stop_requested_at: datetime | None = None
+    stopped_at: datetime | None = None
+
+    @property
+    def running_seconds(self) -> float:
+        end = self.stopped_at or self.stop_requested_at
+        return (end - self.running_at).total_seconds() if self.running_at and end else 0.0
+
+    @property
+    def start_seconds(self) -> float | None:
+        if self.running_at is None or self.start_requested_at is None:
+            return None
+        return (self.running_at - self.start_requested_at).total_seconds()
+
+
+def build_report(
+    settings: Settings,
+    *,
+    run_id: str,
+    started_at: datetime,
+    ended_at: datetime,
+    trigger: str,
+    decision: Decision,
+    inferred: Sequence[InferReport],
+    published: Sequence[PublishReport],
+    times: ModelTimes,
+    final_status: str,
+) -> RunReport:
+    """Put a run's figures together.
+
+    Utilisation is what was served while RUNNING, of what the model would have served in that time at the pace that it
+    kept while it was called.
+    """
+    firsts = [report.first_call_at for report in inferred if report.first_call_at]
+    lasts = [report.last_call_at for report in inferred if report.last_call_at]
+    first_call, last_call = min(firsts, default=None), max(lasts, default=None)
+    labelled = sum(report.labelled for report in inferred)
+    served = labelled + sum(report.failed for report in inferred)
+    calling = (last_call - first_call).total_seconds() if first_call and last_call else 0.0
+    running = times.running_seconds
+    cost = model_cost_usd(running, decision.inference_units, settings.price_per_unit_hour_usd)
+    stop = times.stop_requested_at
+    return RunReport(
+        run_id=run_id,
+        started_at=started_at,
+        ended_at=ended_at,
+        trigger=trigger,
+        decision=decision.reason,
+        predicted_minutes=round(decision.predicted_minutes, 3),
+        predicted_cost_usd=decision.predicted_cost_usd,
+        images=sum(report.images for report in published),
+        labelled=sum(report.labelled for report in published),
+        rejected=sum(report.rejected for report in published),
+        missing=sum(report.missing for report in published),
+        failed=sum(report.failed for report in published),
+        skipped=sum(report.skipped for report in published),
+        labels=sum(report.labels for report in published),
+        calls=sum(report.calls for report in inferred),
+        throttled_calls=sum(report.throttled_calls for report in inferred),
+        inference_units=decision.inference_units if decision.start else 0,
+        model_running_seconds=round(running, 3),
+        idle_before_first_call_seconds=_gap(times.running_at, first_call),
+        idle_after_last_call_seconds=_gap(last_call, stop),
+        images_per_second=round(served / calling, 3) if calling else None,
+        utilisation=round(min(1.0, calling / running), 4) if running and calling else None,
+        cost_usd=cost,
+        cost_usd_per_thousand_images=round(cost / labelled * 1000, 4) if labelled else None,
+        model_final_status=final_status,
+    )
+
+
+def _gap(earlier: datetime | None, later: datetime | None) -> float:
+    return round(max(0.0, (later - earlier).total_seconds()), 3) if earlier and later else 0.0
+
+
+def write_report(s3: Any, settings: Settings, report: RunReport) -> str:
+    """One Parquet file a run; returns its key."""
+    body = io.BytesIO()
+    pq.write_table(runs_table(report), body, compression="zstd")
+    key = layout.run(day=f"{report.started_at:%Y-%m-%d}", run_id=report.run_id)
+    s3.put_object(Bucket=settings.final_bucket, Key=key, Body=body.getvalue())
+    return key
+
+
+def learn(store: ModelStateStore, report: RunReport, times: ModelTimes) -> None:
+    """Keep what this run measured for the next decision."""
+    worth = report.images_per_second and report.calls - report.throttled_calls >= CALLS_WORTH_LEARNING_FROM
+    rate = (report.images_per_second or 0) / report.inference_units if worth and report.inference_units else None
+    store.update(lambda state: state.learn(images_per_second=rate, start_seconds=times.start_seconds))
