@@ -10,7 +10,7 @@ import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +19,10 @@ from botocore.exceptions import ClientError
 
 from include import layout, objects
 from include.batches import Batch
-from include.images import ImageRef, source_parameters
+from include.images import ImageRef, sequencer_order, source_parameters
 from include.outcomes import Outcome, read_outcomes, read_preflight
 from include.parallel import in_parallel
-from include.schema import ANALYSIS, IMAGE_LABELS, arrow_table, image_row, labels_document
+from include.schema import ANALYSIS, image_labels_table, image_row, labels_document, reason_document
 from include.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def publish(s3: Any, settings: Settings, batch: Batch, *, thresholds: dict[str, 
         )
         return PublishReport(images=len(batch.images), pending=pending)
 
-    outcomes = in_parallel(lambda outcome: _settled(s3, outcome), outcomes, threads=settings.threads)
+    outcomes = in_parallel(lambda outcome: _settled(s3, settings, outcome), outcomes, threads=settings.threads)
     rows = [
         image_row(
             outcome,
@@ -71,11 +71,14 @@ def publish(s3: Any, settings: Settings, batch: Batch, *, thresholds: dict[str, 
         )
         for outcome in outcomes
     ]
-    in_parallel(
-        lambda pair: _write_document(s3, settings, *pair), zip(rows, outcomes, strict=True), threads=settings.threads
-    )
+    # One key may have several versions in a batch: they are filed in turn, so that the newest stands in the end.
+    by_key: dict[tuple[str, str], list[tuple[dict[str, Any], Outcome]]] = {}
+    for row, outcome in sorted(zip(rows, outcomes, strict=True), key=lambda pair: sequencer_order(pair[1].image)):
+        by_key.setdefault((outcome.image.bucket, outcome.image.key), []).append((row, outcome))
+
+    in_parallel(lambda some: _write_documents(s3, settings, some), by_key.values(), threads=settings.threads)
     days = _write_parquet(s3, settings, batch.batch_id, rows)
-    in_parallel(lambda outcome: _file_original(s3, settings, outcome), outcomes, threads=settings.threads)
+    in_parallel(lambda some: _file_originals(s3, settings, some), by_key.values(), threads=settings.threads)
     in_parallel(lambda image: _move(s3, settings, image, layout.original), skipped, threads=settings.threads)
     _finish(s3, settings, batch, day=max(days, default=f"{batch.images[0].event_time:%Y-%m-%d}"))
     statuses = Counter(outcome.status for outcome in outcomes)
@@ -90,39 +93,36 @@ def publish(s3: Any, settings: Settings, batch: Batch, *, thresholds: dict[str, 
     )
 
 
-def _settled(s3: Any, outcome: Outcome) -> Outcome:
+def _settled(s3: Any, settings: Settings, outcome: Outcome) -> Outcome:
     """Tell "gone" from "not readable": the service says InvalidS3Object for both, and asking S3 would have cost model time.
 
-    Gone means gone at publishing: after a repeat the original may have been moved by the first attempt, so a quarantined
-    image is not looked for again.
+    An image that an earlier attempt put into quarantine is not gone.
     """
+    image = outcome.image
     if outcome.error_code != "InvalidS3ObjectException":
         return outcome
     try:
-        s3.head_object(**source_parameters(outcome.image))
+        s3.head_object(**source_parameters(image))
     except ClientError as err:
-        if not objects.is_missing(err):
+        quarantined = layout.quarantined(image.bucket, image.key)
+        if not objects.is_missing(err) or objects.head(s3, settings.final_bucket, quarantined):
             return outcome
-        message = f"{outcome.image.uri} was deleted before the model could read it."
+        message = f"{image.uri} was deleted before the model could read it."
         return replace(outcome, status="MISSING", error_code="NoSuchKey", error_message=message)
     return outcome
 
 
-def _write_document(s3: Any, settings: Settings, row: dict[str, Any], outcome: Outcome) -> None:
-    image = outcome.image
-    labelled = outcome.status == "LABELLED"
-    document = labels_document(row, outcome) if labelled else _reason(row)
-    s3.put_object(
-        Bucket=settings.final_bucket,
-        Key=(layout.labels_document if labelled else layout.quarantine_reason)(image.bucket, image.key),
-        Body=json.dumps(document, ensure_ascii=False, sort_keys=True, indent=1, default=str).encode(),
-        ContentType="application/json",
-        Metadata={"etag": image.etag, "model-arn": settings.project_version_arn, "status": outcome.status},
-    )
-
-
-def _reason(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("labels", "label_count", "max_confidence")}
+def _write_documents(s3: Any, settings: Settings, of_key: Sequence[tuple[dict[str, Any], Outcome]]) -> None:
+    for row, outcome in of_key:
+        image, labelled = outcome.image, outcome.status == "LABELLED"
+        document = labels_document(row, outcome) if labelled else reason_document(row)
+        s3.put_object(
+            Bucket=settings.final_bucket,
+            Key=(layout.labels_document if labelled else layout.quarantine_reason)(image.bucket, image.key),
+            Body=json.dumps(document, ensure_ascii=False, sort_keys=True, indent=1).encode(),
+            ContentType="application/json",
+            Metadata={"etag": image.etag, "model-arn": settings.project_version_arn, "status": outcome.status},
+        )
 
 
 def _write_parquet(s3: Any, settings: Settings, batch_id: str, rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -134,21 +134,22 @@ def _write_parquet(s3: Any, settings: Settings, batch_id: str, rows: Sequence[di
         days.setdefault(f"{row['processed_at']:%Y-%m-%d}", []).append(row)
     for day, of_day in days.items():
         body = io.BytesIO()
-        pq.write_table(arrow_table(of_day, IMAGE_LABELS), body, compression="zstd")
+        pq.write_table(image_labels_table(of_day), body, compression="zstd")
         key = layout.image_labels(analysis=ANALYSIS, day=day, batch_id=batch_id)
         s3.put_object(Bucket=settings.final_bucket, Key=key, Body=body.getvalue())
     return list(days)
 
 
-def _file_original(s3: Any, settings: Settings, outcome: Outcome) -> None:
+def _file_originals(s3: Any, settings: Settings, of_key: Sequence[tuple[dict[str, Any], Outcome]]) -> None:
     """Labelled images to ``images/``, others to ``quarantine/``; what could not be read for lack of permission stays."""
-    if outcome.status == "LABELLED":
-        _move(s3, settings, outcome.image, layout.original)
-    elif outcome.status == "REJECTED" or (outcome.status == "FAILED" and outcome.error_code != "AccessDenied"):
-        _move(s3, settings, outcome.image, layout.quarantined)
+    for _, outcome in of_key:
+        if outcome.status == "LABELLED":
+            _move(s3, settings, outcome.image, layout.original)
+        elif outcome.status != "MISSING" and outcome.error_code != "AccessDenied":
+            _move(s3, settings, outcome.image, layout.quarantined)
 
 
-def _move(s3: Any, settings: Settings, image: ImageRef, target: Any) -> None:
+def _move(s3: Any, settings: Settings, image: ImageRef, target: Callable[[str, str], str]) -> None:
     """Move exactly what was analysed: nothing happens where the object is gone or holds something newer by now."""
     if settings.originals == "leave" or image.origin == "archive" or image.bucket != settings.source_bucket:
         return
