@@ -77,16 +77,21 @@ def read_batch(s3: Any, bucket: str, key: str) -> Batch | None:
     return Batch(key, images, etag)
 
 
-def read_pending(s3: Any, bucket: str, keys: Sequence[str], *, threads: int) -> Iterator[Batch]:
+def read_pending(s3: Any, bucket: str, keys: Sequence[str], *, threads: int, change: bool = True) -> Iterator[Batch]:
     """Pending batches in the order asked, a few in memory at a time.
 
     What cannot be read is put aside under ``batches/unreadable/``, so that it neither blocks the others nor gets lost.
+
+    :param change: False leaves it where it is.
     """
 
     def attempt(key: str) -> Batch | None:
         try:
             return read_batch(s3, bucket, key)
         except ValueError as err:
+            if not change:
+                log.warning("%s.", err)
+                return None
             aside = layout.UNREADABLE + key.removeprefix(layout.PENDING)
             s3.copy_object(Bucket=bucket, Key=aside, CopySource={"Bucket": bucket, "Key": key})
             s3.delete_object(Bucket=bucket, Key=key)

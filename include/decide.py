@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -48,23 +48,27 @@ class Decision:
     predicted_cost_usd: float = 0.0
 
 
-def count_backlog(s3: Any, settings: Settings, keys: Sequence[str]) -> Backlog:
+def count_backlog(s3: Any, settings: Settings, keys: Sequence[str], *, change: bool = True) -> Backlog:
     """Read the pending batches in the order of work and take out images that an earlier batch holds already.
 
     Doubles appear when messages come again in other company; each image must be paid for once. Eight bytes an image
     are kept in memory, nothing else.
+
+    :param change: False only counts (a dry run).
     """
     seen: Digests = np.empty(0, dtype=np.uint64)
     batches: list[str] = []
     images = doubles = 0
     oldest: datetime | None = None
-    for read in read_pending(s3, settings.final_bucket, keys[:MAX_BATCHES_A_RUN], threads=settings.threads):
+    some = keys[:MAX_BATCHES_A_RUN]
+    for read in read_pending(s3, settings.final_bucket, some, threads=settings.threads, change=change):
         fresh, seen = _fresh(seen, read.images)
         kept: Batch | None = read
         if len(fresh) < len(read.images):
             doubles += len(read.images) - len(fresh)
-            kept = keep_only(s3, settings.final_bucket, read, [read.images[number] for number in fresh])
-        if kept:
+            left = [read.images[number] for number in fresh]
+            kept = keep_only(s3, settings.final_bucket, read, left) if change else replace(read, images=tuple(left))
+        if kept and kept.images:
             batches.append(kept.key)
             images += len(kept.images)
             first = min(image.event_time for image in kept.images)

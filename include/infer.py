@@ -104,7 +104,7 @@ def infer(
     first_rate: float | None,
     now: Callable[[], datetime],
     monotonic: Callable[[], float],
-    renew_lease: Callable[[], None],
+    renew_lease: Callable[[], object],
 ) -> InferReport:
     """Label what preflight let through and no checkpoint holds yet.
 
@@ -154,7 +154,7 @@ def _checkpoint(
     callers: Sequence[Future[None]],
     work: _Work,
     monotonic: Callable[[], float],
-    renew_lease: Callable[[], None],
+    renew_lease: Callable[[], object],
 ) -> list[Outcome]:
     """Write outcomes as they come, at least every 100 images and every two seconds, until no thread is left.
 

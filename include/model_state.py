@@ -52,6 +52,10 @@ class ModelState:
             fields["lease"] = Lease(**lease | times)
         return cls(**fields)
 
+    def with_thresholds(self, thresholds: dict[str, float]) -> ModelState:
+        """With the model's thresholds; those known stay where none could be read."""
+        return replace(self, thresholds=thresholds) if thresholds else self
+
     def learn(self, *, images_per_second: float | None, start_seconds: float | None) -> ModelState:
         """Blend in what a run measured; None where it measured nothing."""
 

@@ -1,0 +1,34 @@
+"""Defaults of every Dag here: retries, who may be tagged what, and where settings come from at parse time."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any, Final
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+
+AWS_CONN_ID: Final = "aws_default"
+TAGS: Final = frozenset({"labels", "rekognition", "cost"})
+
+# Parsed with the Dag file, so it must not fail for lack of the other settings: those are checked by the first task.
+SCHEDULE: Final = os.environ.get("LABELS_SCHEDULE", "@hourly") or None
+
+# The library says which errors pass; Airflow only has to be told once.
+RETRY_POLICY: Final = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(
+            exception="include.errors.TerminalError",
+            action=RetryAction.FAIL,
+            reason="Trying again changes nothing until somebody acts",
+        ),
+    ]
+)
+
+DEFAULT_ARGS: Final[dict[str, Any]] = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=20),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=5),
+    "retry_policy": RETRY_POLICY,
+}

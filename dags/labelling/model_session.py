@@ -1,0 +1,152 @@
+"""The model's session in a run: start (a setup), wait until RUNNING (a second setup), stop (the teardown of both).
+
+Two setups, because a teardown runs only when at least one of its setups succeeded: one setup that starts and waits
+would leave the model running when the wait fails. All three respect the lease, which says who may use the model.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk import Context, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from include.model_state import ModelStateStore
+from include.settings import Settings, load_settings
+from labelling.clients import client
+from labelling.defaults import AWS_CONN_ID
+from rekognition.hooks import RekognitionHook
+from rekognition.operators import RekognitionStartProjectVersionOperator, RekognitionStopProjectVersionOperator
+from rekognition.sensors import RekognitionProjectVersionSensor
+
+log = logging.getLogger(__name__)
+
+# Templated, so that nothing is read from the environment while the Dag file is parsed.
+ARNS: dict[str, Any] = {
+    "project_arn": "{{ settings().project_arn }}",
+    "project_version_arn": "{{ settings().project_version_arn }}",
+}
+STOP_POLL_SECONDS = 5
+
+
+def holder_of(context: Any) -> str:
+    """This run's name on the lease."""
+    return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
+
+
+def model_state(settings: Settings) -> ModelStateStore:
+    """The object that holds the lease and what was learned."""
+    return ModelStateStore.of(client("s3", settings), settings.final_bucket, settings.model)
+
+
+class StartModel(RekognitionStartProjectVersionOperator):
+    """Take the lease and request the start, in seconds. Skipped where ``decide`` found no work worth a start."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(aws_conn_id=AWS_CONN_ID, wait_for_completion=False, deferrable=False, **ARNS, **kwargs)
+
+    def execute(self, context: Context, event: dict[str, Any] | None = None) -> str:
+        decision = context["ti"].xcom_pull(task_ids="decide", key="decision")
+        if not decision["start"]:
+            raise AirflowSkipException(decision["reason"])
+        settings = load_settings()
+        state = model_state(settings)
+        # Long enough for the slowest start: nothing renews the lease while the run is deferred.
+        state.acquire(
+            holder_of(context), minutes=settings.start_timeout_minutes + settings.lease_minutes, now=datetime.now(UTC)
+        )
+        context["ti"].xcom_push(key="start_requested_at", value=datetime.now(UTC).isoformat())
+        return super().execute(context, event)
+
+
+class WaitUntilRunning(RekognitionProjectVersionSensor):
+    """Wait for RUNNING without a worker slot, then shorten the lease to what a crash may cost."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(aws_conn_id=AWS_CONN_ID, deferrable=True, stop_on_kill=True, **ARNS, **kwargs)
+
+    def execute(self, context: Context) -> None:
+        settings = load_settings()
+        self.poke_interval = settings.poll_seconds
+        self.timeout = settings.start_timeout_minutes * 60
+        super().execute(context)
+        self._running(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, started_at: float = 0.0) -> None:
+        super().execute_complete(context, event, started_at)
+        self._running(context)
+
+    def _running(self, context: Context) -> None:
+        settings = load_settings()
+        context["ti"].xcom_push(key="running_at", value=datetime.now(UTC).isoformat())
+        model_state(settings).acquire(holder_of(context), minutes=settings.lease_minutes, now=datetime.now(UTC))
+
+
+class StopModel(RekognitionStopProjectVersionOperator):
+    """Stop the model and see it STOPPED, then give the lease back; another run's model is left alone."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(aws_conn_id=AWS_CONN_ID, deferrable=False, waiter_delay=STOP_POLL_SECONDS, **ARNS, **kwargs)
+
+    def execute(self, context: Context) -> str:
+        state = model_state(load_settings())
+        lease = state.read().lease
+        if lease and lease.holder != holder_of(context) and lease.is_live(datetime.now(UTC)):
+            self.log.warning("The model is left running: %s uses it until %s.", lease.holder, lease.expires_at)
+            return "LEFT_TO_ANOTHER_RUN"
+        ti = context["ti"]
+        ti.xcom_push(key="stop_requested_at", value=datetime.now(UTC).isoformat())
+        status = super().execute(context)
+        ti.xcom_push(key="stopped_at", value=datetime.now(UTC).isoformat())
+        state.release(holder_of(context))
+        return status
+
+
+def stop_model_of_failed_run(context: Any) -> None:
+    """Dag-level failure callback, the second line behind the teardown: request the stop if this run holds the lease."""
+    settings = load_settings()
+    state = model_state(settings)
+    lease = state.read().lease
+    if lease is None or lease.holder != holder_of(context):
+        return
+    hook = RekognitionHook(aws_conn_id=AWS_CONN_ID, region_name=settings.region)
+    status = hook.describe_project_version(settings.project_arn, settings.model.version)["Status"]
+    if status in ("STARTING", "RUNNING"):
+        log.error("Run %s failed and left the model %s: stopping it.", lease.holder, status)
+        hook.stop_project_version(settings.project_version_arn)
+    state.release(lease.holder)
+
+
+@task
+def stop_if_idle() -> str:
+    """Stop a model that is STARTING or RUNNING without a live lease, and fail, so that somebody hears of it.
+
+    :raises AirflowFailException: the model was stopped.
+    """
+    settings = load_settings()
+    state = model_state(settings)
+    stop = RekognitionStopProjectVersionOperator(
+        task_id="stop",
+        aws_conn_id=AWS_CONN_ID,
+        project_arn=settings.project_arn,
+        project_version_arn=settings.project_version_arn,
+        waiter_delay=STOP_POLL_SECONDS,
+        deferrable=False,
+    )
+    status: str = stop.hook.describe_project_version(settings.project_arn, settings.model.version)["Status"]
+    if status not in ("STARTING", "RUNNING"):
+        return f"The model is {status}: nothing to do."
+    # Read after the status: a run takes the lease before it starts the model.
+    lease = state.read().lease
+    if lease and lease.is_live(datetime.now(UTC)):
+        return f"The model is {status} for {lease.holder}, until {lease.expires_at:%H:%M:%S} UTC at the latest."
+    owner = (
+        f"{lease.holder}, whose lease ran out at {lease.expires_at:%Y-%m-%d %H:%M} UTC," if lease else "nobody known"
+    )
+    log.error("The model is %s and was left by %s. Stopping it.", status, owner)
+    final = stop.execute(get_current_context())
+    raise AirflowFailException(
+        f"The model was {status} with no run using it (left by {owner}). It has been stopped: {final}."
+    )

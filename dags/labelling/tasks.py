@@ -1,0 +1,234 @@
+"""The stages of ``include`` dressed as tasks: clients from the connection in, counts and keys out.
+
+XCom carries keys and counts, never images or labels.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+
+from include import model
+from include.batches import list_pending, read_batch
+from include.decide import Backlog, Decision, count_backlog
+from include.decide import decide as choose
+from include.drain import DrainReport
+from include.drain import drain as drain_queue
+from include.errors import IncompleteRunError
+from include.infer import InferReport
+from include.infer import infer as infer_batch
+from include.layout import batch_id_of
+from include.preflight import preflight as preflight_batch
+from include.publish import PublishReport
+from include.publish import publish as publish_batch
+from include.report import ModelTimes, build_report, learn, write_report
+from include.selection import find_images, queue_images
+from include.settings import load_settings
+from labelling.clients import client, inference_client
+from labelling.model_session import holder_of, model_state
+
+log = logging.getLogger(__name__)
+
+EVERYTHING_PENDING = "everything pending"
+A_PREFIX = "a prefix"
+A_LIST = "a list of S3 URIs"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@task
+def drain() -> list[str] | None:
+    """Bring work into ``batches/pending/``: from the queue, or what a manual run asks for.
+
+    Returns the keys of a manual run's own batches, None where everything pending is meant.
+    """
+    context = get_current_context()
+    params, settings = context["params"], load_settings()
+    s3 = client("s3", settings)
+    if params["what"] == EVERYTHING_PENDING:
+        sqs = client("sqs", settings)
+        if params["dry_run"]:
+            waiting = sqs.get_queue_attributes(
+                QueueUrl=settings.queue_url, AttributeNames=["ApproximateNumberOfMessages"]
+            )["Attributes"]["ApproximateNumberOfMessages"]
+            context["ti"].xcom_push(key="messages", value=int(waiting))
+            log.info("Dry run: about %s messages wait in the queue; none was received.", waiting)
+        else:
+            report: DrainReport = drain_queue(sqs, s3, settings, monotonic=time.monotonic)
+            log.info("Drained: %s", report)
+            context["ti"].xcom_push(key="drained", value=asdict(report))
+        return None
+    images = find_images(
+        s3,
+        settings,
+        prefix=params["prefix"] or "" if params["what"] == A_PREFIX else "",
+        uris=params["uris"] or [] if params["what"] == A_LIST else [],
+        force=params["force"],
+    )
+    if params["dry_run"]:
+        found = sum(1 for _ in images)
+        context["ti"].xcom_push(key="messages", value=found)
+        log.info("Dry run: %s images found; no batch was written.", found)
+        return []
+    return queue_images(s3, settings, images, request_id=context["run_id"])
+
+
+@task
+def decide(requested: list[str] | None) -> list[str]:
+    """Say in one sentence whether the model is started, with how many units and at what price.
+
+    Returns the keys of the batches to work on; none where the model stays off.
+    """
+    context = get_current_context()
+    params, settings = context["params"], load_settings()
+    s3 = client("s3", settings)
+    state = model_state(settings)
+    dry_run = params["dry_run"]
+    by_hand = str(context["dag_run"].run_type).endswith("manual")
+    keys = list_pending(s3, settings.final_bucket) if requested is None else requested
+    backlog = count_backlog(s3, settings, keys, change=not dry_run)
+    if dry_run:
+        announced = context["ti"].xcom_pull(task_ids="drain", key="messages")
+        backlog = Backlog(backlog.batches, backlog.images + announced, backlog.doubles, backlog.oldest or _now())
+    known = state.read()
+    decision = choose(
+        backlog, known, settings, now=_now(), units=params["inference_units"], by_hand=by_hand or requested is not None
+    )
+    if dry_run:
+        decision = Decision(False, f"Dry run, nothing was changed. {decision.reason}", decision.images)
+    elif decision.start and known.lease and known.lease.holder != holder_of(context) and known.lease.is_live(_now()):
+        reason = f"Postponed: {known.lease.holder} uses the model until {known.lease.expires_at:%H:%M} UTC."
+        decision = Decision(False, reason, decision.images)
+    elif decision.start:
+        description = model.describe(
+            client("rekognition", settings), project_arn=settings.project_arn, name=settings.model
+        )
+        thresholds = model.assumed_thresholds(s3, description)
+        state.update(lambda before: before.with_thresholds(thresholds))
+    log.info(decision.reason)
+    context["ti"].xcom_push(key="decision", value=asdict(decision) | {"batches": len(decision.batches)})
+    return list(decision.batches)
+
+
+@task
+def preflight(batch: str) -> dict[str, int]:
+    """Check a batch's images while the model starts."""
+    settings = load_settings()
+    s3 = client("s3", settings)
+    found = read_batch(s3, settings.final_bucket, batch)
+    if found is None:
+        return {}
+    checked = preflight_batch(s3, settings, found, run_id=get_current_context()["run_id"], now=_now)
+    counts = {
+        "ready": sum(entry.is_ready for entry in checked),
+        "already_labelled": sum(entry.already_labelled for entry in checked),
+        "ended": sum(entry.outcome is not None for entry in checked),
+    }
+    log.info("Batch %s: %s", found.batch_id, counts)
+    return counts
+
+
+@task
+def infer(batch: str) -> dict[str, Any]:
+    """Label a batch; the only stage that runs while the model bills."""
+    context, settings = get_current_context(), load_settings()
+    s3 = client("s3", settings)
+    state, holder = model_state(settings), holder_of(context)
+    units = context["ti"].xcom_pull(task_ids="decide", key="decision")["inference_units"]
+    rate = state.read().images_per_second
+    report = infer_batch(
+        inference_client(settings),
+        s3,
+        settings,
+        batch_id_of(batch),
+        run_id=context["run_id"],
+        first_rate=rate * units if rate else None,
+        now=_now,
+        monotonic=time.monotonic,
+        renew_lease=lambda: state.renew(holder, minutes=settings.lease_minutes, now=_now()),
+    )
+    log.info("Batch %s: %s", batch_id_of(batch), report)
+    return asdict(report)
+
+
+@task
+def publish(batch: str) -> dict[str, int]:
+    """Write a batch's JSON and Parquet, file its originals, mark it done."""
+    settings = load_settings()
+    s3 = client("s3", settings)
+    found = read_batch(s3, settings.final_bucket, batch)
+    if found is None:
+        log.info("%s is done already.", batch)
+        return {}
+    report = publish_batch(s3, settings, found, thresholds=model_state(settings).read().thresholds)
+    log.info("Batch %s: %s", found.batch_id, report)
+    return asdict(report)
+
+
+@task
+def report() -> dict[str, Any]:
+    """Write the run's row, learn from it, and give the run its true state.
+
+    Airflow calls a run a success when its last tasks were skipped and its teardown succeeded; this one looks at every task.
+    """
+    context, settings = get_current_context(), load_settings()
+    ti, run_id = context["ti"], context["run_id"]
+    pulled = ti.xcom_pull(task_ids="decide", key="decision") or asdict(Decision(False, "No decision was reached."))
+    decision = Decision(**pulled | {"batches": ()})
+    times = ModelTimes(
+        start_requested_at=_time(ti.xcom_pull(task_ids="start_model", key="start_requested_at")),
+        running_at=_time(ti.xcom_pull(task_ids="wait_until_running", key="running_at")),
+        stop_requested_at=_time(ti.xcom_pull(task_ids="stop_model", key="stop_requested_at")),
+        stopped_at=_time(ti.xcom_pull(task_ids="stop_model", key="stopped_at")),
+    )
+    status = model.describe(client("rekognition", settings), project_arn=settings.project_arn, name=settings.model)[
+        "Status"
+    ]
+    row = build_report(
+        settings,
+        run_id=run_id,
+        started_at=context["dag_run"].start_date or _now(),
+        ended_at=_now(),
+        trigger=str(context["dag_run"].run_type).rpartition(".")[2].lower(),
+        decision=decision,
+        inferred=[InferReport(**counts) for counts in _of_mapped(ti, "infer")],
+        published=[PublishReport(**counts) for counts in _of_mapped(ti, "publish")],
+        times=times,
+        final_status=status,
+    )
+    log.info("Run report: %s", row)
+    if not context["params"]["dry_run"]:
+        key = write_report(client("s3", settings), settings, row)
+        learn(model_state(settings), row, times)
+        log.info("Written to s3://%s/%s", settings.final_bucket, key)
+    _raise_if_incomplete(ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id], decision, row.images)
+    return asdict(row)
+
+
+def _of_mapped(ti: Any, task_id: str) -> list[dict[str, Any]]:
+    return [counts for counts in ti.xcom_pull(task_ids=task_id) or [] if counts]
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _raise_if_incomplete(states: dict[str, str | None], decision: Decision, images: int) -> None:
+    """:raises IncompleteRunError: naming the tasks that did not do their work, and what happens to it."""
+    wrong = {"failed", "upstream_failed"} | ({"skipped", "removed"} if decision.start else set())
+    bad = sorted(f"{task_id} {state}" for task_id, state in states.items() if state in wrong)
+    if bad:
+        shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+        raise IncompleteRunError(
+            f"The run is incomplete: {shown}. No image is lost: batches that are not done stay pending and the next run "
+            "takes them up."
+        )
+    if images < decision.images and decision.start:
+        log.warning("%s of %s images stay pending for the next run.", decision.images - images, decision.images)
