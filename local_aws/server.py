@@ -1,0 +1,110 @@
+"""The process: everything put together behind one socket, its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import uvicorn
+
+from local_aws import queue_bridge
+from local_aws.admin import Admin
+from local_aws.gateway import Gateway, Receive, Scope, Send
+from local_aws.moto_services import ACCOUNT_ID, MotoServices
+from local_aws.rekognition.account import Account
+from local_aws.rekognition.detection import Detection
+from local_aws.rekognition.operations import rekognition_service
+from local_aws.rekognition.training import Trainer
+from local_aws.rekognition.worker import VisionWorkers
+from local_aws.settings import Settings
+from local_aws.sqs.operations import sqs_service
+from local_aws.sqs.service import Queues
+from local_aws.state import State
+
+
+class LocalAwsServer(uvicorn.Server):
+    """Says on standard output where it listens, once it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections."""
+        await super().startup(sockets)
+        host, port = (sockets or [])[0].getsockname()[:2]
+        print(json.dumps({"endpoint_url": f"http://{host}:{port}", "pid": os.getpid()}), flush=True)  # noqa: T201
+
+
+def serve(listener: socket.socket, settings: Settings, state_dir: Path | None) -> None:
+    """Serve until told to end by SIGTERM or SIGINT."""
+    config = uvicorn.Config(
+        Application(settings, state_dir),
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=120,
+        timeout_graceful_shutdown=1,
+        backlog=2048,
+    )
+    # uvicorn raises the signal that ended it once more when everything is closed: let that be an ordinary exit.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    LocalAwsServer(config).run(sockets=[listener])
+
+
+class Application:
+    """The ASGI application; built when the event loop runs."""
+
+    def __init__(self, settings: Settings, state_dir: Path | None) -> None:
+        self._settings = settings
+        self._state_dir = state_dir
+        self._gateway: Gateway | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the server's start and end."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http" and self._gateway is not None:
+            await self._gateway(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        moto = MotoServices()
+        queues = Queues(ACCOUNT_ID, time.time)
+        account = Account(ACCOUNT_ID, self._settings, time.time)
+        workers = VisionWorkers()
+        state = State(self._state_dir, moto, queues, account) if self._state_dir else None
+        trainer = Trainer(account, moto, workers, state.changed if state else _nothing)
+        queue_bridge.install(queues, asyncio.get_running_loop())
+
+        async def reset() -> None:
+            await moto.reset()
+            queues.replace_all(())
+            account.clear()
+
+        self._gateway = Gateway(
+            {
+                "sqs": sqs_service(queues),
+                "rekognition": rekognition_service(account, trainer, Detection(account, workers), workers),
+            },
+            admin=Admin(account, reset),
+            otherwise=moto,
+            answered=state.note if state else _nothing,
+        )
+        await receive()
+        if state:
+            state.load()
+        keeping = asyncio.ensure_future(state.keep()) if state else None
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if state and keeping:
+            keeping.cancel()
+            await state.save()
+        workers.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _nothing(*_arguments: object) -> None:
+    """What is told of changes when no state is kept."""
