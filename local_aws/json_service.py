@@ -34,7 +34,7 @@ class Problem:
 class JsonService:
     """Answers one service's operations.
 
-    `invalid` words a list of problems as the service does; `error_headers` adds what the service puts beside an error.
+    `invalid` words a list of problems as the service does, or lets them pass; `error_headers` adds what the service puts beside an error.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class JsonService:
         name: str,
         operations: Mapping[str, Operation],
         *,
-        invalid: Callable[[list[Problem]], AwsError],
+        invalid: Callable[[list[Problem]], AwsError | None],
         error_headers: Callable[[AwsError], list[tuple[str, str]]] = lambda error: [],
     ) -> None:
         self._name = name
@@ -90,8 +90,9 @@ class JsonService:
             return {}
         problems: list[Problem] = []
         arguments: dict[str, Any] = _parse(shape, given, "", problems)
-        if problems:
-            raise self._invalid(problems)
+        error = self._invalid(problems) if problems else None
+        if error is not None:
+            raise error
         return arguments
 
 

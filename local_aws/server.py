@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from local_aws import queue_bridge
+from local_aws import queue_bridge, s3_conditions
 from local_aws.admin import Admin
 from local_aws.gateway import Gateway, Receive, Scope, Send
 from local_aws.moto_services import ACCOUNT_ID, MotoServices
@@ -78,6 +78,7 @@ class Application:
         state = State(self._state_dir, moto, queues, account) if self._state_dir else None
         trainer = Trainer(account, moto, workers, state.changed if state else _nothing)
         queue_bridge.install(queues, asyncio.get_running_loop())
+        s3_conditions.install()
 
         async def reset() -> None:
             await moto.reset()

@@ -28,6 +28,7 @@ ARNS: dict[str, Any] = {
     "project_arn": "{{ settings().project_arn }}",
     "project_version_arn": "{{ settings().project_version_arn }}",
 }
+# A stopped model is seen soon, since every poll more keeps a worker: quicker than a start is looked at.
 STOP_POLL_SECONDS = 5
 
 
@@ -91,7 +92,9 @@ class StopModel(RekognitionStopProjectVersionOperator):
         super().__init__(aws_conn_id=AWS_CONN_ID, deferrable=False, waiter_delay=STOP_POLL_SECONDS, **ARNS, **kwargs)
 
     def execute(self, context: Context) -> str:
-        state = model_state(load_settings())
+        settings = load_settings()
+        self.waiter_delay = min(STOP_POLL_SECONDS, settings.poll_seconds)
+        state = model_state(settings)
         lease = state.read().lease
         if lease and lease.holder != holder_of(context) and lease.is_live(datetime.now(UTC)):
             self.log.warning("The model is left running: %s uses it until %s.", lease.holder, lease.expires_at)

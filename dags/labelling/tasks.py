@@ -27,6 +27,7 @@ from include.preflight import preflight as preflight_batch
 from include.publish import PublishReport
 from include.publish import publish as publish_batch
 from include.report import ModelTimes, build_report, learn, write_report
+from include.schema import json_values
 from include.selection import find_images, queue_images
 from include.settings import load_settings
 from labelling.clients import client, inference_client
@@ -209,7 +210,7 @@ def report() -> dict[str, Any]:
         learn(model_state(settings), row, times)
         log.info("Written to s3://%s/%s", settings.final_bucket, key)
     _raise_if_incomplete(ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id], decision, row.images)
-    return asdict(row)
+    return json_values(asdict(row))
 
 
 def _of_mapped(ti: Any, task_id: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from local_aws.json_service import JsonService, Operation, Problem, validation_message
+from local_aws.json_service import JsonService, Operation, Problem
 from local_aws.sqs import attributes as queue_attributes
 from local_aws.sqs.messages import outgoing, on_the_wire
 from local_aws.sqs.queue import MAX_VISIBILITY_SECONDS, Received
@@ -47,12 +47,13 @@ def sqs_service(queues: Queues) -> JsonService:
     return JsonService("sqs", _Operations(queues).by_name(), invalid=_invalid, error_headers=_error_headers)
 
 
-def _invalid(problems: list[Problem]) -> AwsError:
-    missing = [problem for problem in problems if problem.missing]
-    if missing:
-        name = missing[0].path.rpartition(".")[2]
-        return AwsError("MissingParameter", f"The request must contain the parameter {name[:1].upper()}{name[1:]}.")
-    return AwsError("InvalidParameterValue", validation_message(problems))
+def _invalid(problems: list[Problem]) -> AwsError | None:
+    """What is missing. The model's other constraints are not the service's own, which the operations check."""
+    missing = [problem.path.rpartition(".")[2] for problem in problems if problem.missing]
+    if not missing:
+        return None
+    name = missing[0][:1].upper() + missing[0][1:]
+    return AwsError("MissingParameter", f"The request must contain the parameter {name}.")
 
 
 def _error_headers(error: AwsError) -> list[tuple[str, str]]:

@@ -85,7 +85,7 @@ def _best_threshold(label: str, images: int, verdicts: list[tuple[float, bool]],
         right += is_right
         following = verdicts[count][0] if count < len(verdicts) else 0.0
         f1 = 2 * right / (count + wanted)
-        if is_right and following < confidence and f1 > best.f1:
+        if following < confidence and f1 > best.f1:
             # Between this confidence and the next one all thresholds are alike: the middle is the safest.
             threshold = (confidence + following) / 2 / 100
             best = LabelEvaluation(label, images, f1, right / count, right / wanted, threshold)

@@ -93,7 +93,11 @@ def test_writes_are_conditional(s3: Any, bucket: str) -> None:
         with pytest.raises(ClientError) as error:
             call()
         assert code(error) == (412, "PreconditionFailed")
-    s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "lease"}, CopySourceIfMatch=second)
+    source = {"Bucket": bucket, "Key": "lease"}
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource=source, CopySourceIfMatch=second, IfNoneMatch="*")
+    with pytest.raises(ClientError) as error:
+        s3.copy_object(Bucket=bucket, Key="copy", CopySource=source, IfNoneMatch="*")
+    assert code(error) == (412, "PreconditionFailed")
     s3.delete_object(Bucket=bucket, Key="lease", IfMatch=second)
     with pytest.raises(ClientError) as error:
         s3.put_object(Bucket=bucket, Key="lease", Body=b"3", IfMatch=second)
