@@ -64,11 +64,12 @@ def _bill(console: Console, findings: Findings) -> None:
     report: dict[str, Any] = findings.report
     if not report:
         return
+    running, units = report["model_running_seconds"], report["inference_units"]
     console.print(
-        f"[bold]Model[/] RUNNING for {report['model_running_seconds']:.1f} s with {report['inference_units']} inference unit(s): "
-        f"[bold]${report['cost_usd']:.2f}[/] (predicted ${report['predicted_cost_usd']:.2f}), "
-        f"{report['images_per_second'] or 0:.1f} images a second, {report['throttled_calls']} of {report['calls']} calls throttled\n"
-        f"[dim]{report['decision']}[/]\n"
+        f"[bold]Model[/] RUNNING for {running:.1f} s with {units} inference unit{'s' if units > 1 else ''}: "
+        f"[bold]${report['cost_usd']:.2f}[/] (predicted ${report['predicted_cost_usd']:.2f}); "
+        f"{report['images_per_second'] or 0:.1f} images a second, "
+        f"{report['throttled_calls']} of {report['calls']} calls throttled\n[dim]{report['decision']}[/]\n"
     )
 
 

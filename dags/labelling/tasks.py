@@ -214,7 +214,8 @@ def report() -> dict[str, Any]:
 
 
 def _of_mapped(ti: Any, task_id: str) -> list[dict[str, Any]]:
-    return [counts for counts in ti.xcom_pull(task_ids=task_id) or [] if counts]
+    # A list of task ids, since for one id Airflow unwraps the list when it has a single element.
+    return [counts for counts in ti.xcom_pull(task_ids=[task_id]) if counts]
 
 
 def _time(text: str | None) -> datetime | None:

@@ -3,6 +3,7 @@ varies with the random numbers. `colour` is its own, `ink` that of its small par
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
@@ -62,9 +63,9 @@ def draw_mug(pen: Pen, colour: Colour, ink: Colour, rng: random.Random) -> None:
     pen.stroke(arc((right - 0.03, middle), (reach, height * 0.56), -84, 84), 0.068, dark)
 
     def body(inset: float) -> list[Point]:
-        base = arc((centre, height), (half - taper, lip), 0, 180)
-        outline = [(right, -height), *base, (left, -height)]
-        return [(max(x, left + inset), y) for x, y in outline]
+        width = half - taper
+        end = math.degrees(math.acos(max(-1.0, (left + inset - centre) / width)))
+        return [(right, -height), *arc((centre, height), (width, lip), 0, end), (left + inset, -height)]
 
     pen.fill(body(0), colour)
     pen.fill(body(0.37), shade(colour, -0.1))
@@ -107,7 +108,7 @@ def draw_bottle(pen: Pen, colour: Colour, ink: Colour, rng: random.Random) -> No
         return [(neck * side, -0.43), *bend, *arc((side * (half - 0.045), 0.45), (side * 0.045, 0.045), 0, 90)]
 
     pen.fill(flank(1) + flank(-1)[::-1], glass)
-    dark_side = [(max(x, half * 0.42), y) for x, y in flank(1)]
+    dark_side = [(x, y) for x, y in flank(1) if x > half * 0.42]
     pen.fill([*dark_side, (half * 0.42, 0.495), (half * 0.42, shoulder - 0.05)], shade(colour, -0.28))
     pen.stroke([(-half * 0.62, shoulder + 0.02), (-half * 0.62, 0.4)], 0.026, shade(colour, 0.45))
     pen.stroke([(-neck * 0.4, -0.38), (-neck * 0.4, throat)], 0.016, shade(colour, 0.45))
