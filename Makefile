@@ -44,8 +44,8 @@ format: setup  ## put code into shape
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
-bench: setup  ## benchmarks; each ends with a line of JSON
-	@$(RUN) -m benchmarks.stages
+bench: setup  ## draining against a bare boto3 loop; ends with a line of JSON
+	@$(RUN) -m benchmarks.drain
 
 lock: setup  ## resolve requirements*.txt anew into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header requirements-dev.txt -o requirements.lock

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from include import layout, objects
-from include.images import ImageRef, to_json_line
+from include.images import ImageRef
 from include.parallel import in_parallel, in_slices
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ def plan_batches(images: Sequence[ImageRef], *, batch_size: int, request_id: str
 def _named(images: tuple[ImageRef, ...], request_id: str) -> Batch:
     content = hashlib.sha256(request_id.encode())
     for image in images:
-        content.update(to_json_line(image.to_dict()).encode())
+        event = (*image.place, image.etag, image.sequencer, image.event_time.isoformat(), str(image.force))
+        content.update("\0".join(event).encode())
     created = min(image.event_time for image in images)
     priority = layout.PRIORITY[images[0].origin]
     return Batch(layout.pending_batch(priority=priority, created=created, batch_id=content.hexdigest()[:16]), images)
@@ -72,7 +74,7 @@ def read_batch(s3: Any, bucket: str, key: str) -> Batch | None:
     body, etag = found
     try:
         images = tuple(ImageRef.from_dict(line) for line in objects.unpack_lines(body))
-    except (ValueError, TypeError, KeyError, EOFError, gzip.BadGzipFile) as err:
+    except (ValueError, TypeError, KeyError, EOFError, zlib.error, gzip.BadGzipFile) as err:
         raise ValueError(f"s3://{bucket}/{key} is not a batch of images: {err}") from err
     return Batch(key, images, etag)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ EMPTY_RECEIVES: Final = 2
 LONG_POLL_SECONDS: Final = 1
 # Messages of a round are hidden from others until its batches are written; a crash brings them back after this.
 VISIBILITY_SECONDS: Final = 300
-ROUND_MESSAGES: Final = 10_000
+ROUND_MESSAGES: Final = 2_000
 ROUND_SECONDS: Final = 60.0
 DELETE_ATTEMPTS: Final = 3
 
@@ -55,45 +56,54 @@ class DrainReport:
 class _Round:
     """Messages received together, shared by the receiving threads."""
 
+    room: int
     deadline: float
     messages: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     empty: bool = False
 
+    def take_room(self, now: float) -> bool:
+        """Whether there is room, and time, for what one more call may bring."""
+        with self.lock:
+            if self.room < MESSAGES_PER_CALL or now >= self.deadline:
+                return False
+            self.room -= MESSAGES_PER_CALL
+            return True
+
     def add(self, messages: list[dict[str, Any]]) -> None:
         with self.lock:
+            self.room += MESSAGES_PER_CALL - len(messages)
             self.messages.extend(messages)
-
-    def is_full(self, now: float) -> bool:
-        return len(self.messages) >= ROUND_MESSAGES or now >= self.deadline
 
 
 def drain(sqs: Any, s3: Any, settings: Settings, *, monotonic: Callable[[], float]) -> DrainReport:
-    """Empty the queue into pending batches, a round of up to 10,000 messages at a time."""
-    queue = settings.queue_url
+    """Empty the queue into pending batches, in rounds: while one is being received, the one before is made durable."""
+    size = math.ceil(ROUND_MESSAGES / settings.batch_size) * settings.batch_size
     total = DrainReport()
-    while True:
-        batch = _receive_round(sqs, queue, threads=settings.threads, monotonic=monotonic)
-        report = _settle_round(sqs, s3, settings, batch.messages)
-        total = total.plus(report)
-        if batch.messages:
-            log.info(
-                "Drained %s messages so far: %s images in %s batches.", total.messages, total.images, total.batches
-            )
-        if batch.empty:
-            return total
+    with ThreadPoolExecutor(max_workers=1) as settler:
+        settled: Future[DrainReport] | None = None
+        while True:
+            received = _receive_round(sqs, settings, size=size, monotonic=monotonic)
+            if settled:
+                total = total.plus(settled.result())
+                log.info(
+                    "Drained so far: %s messages, %s images, %s batches.", total.messages, total.images, total.batches
+                )
+            settled = settler.submit(_settle_round, sqs, s3, settings, received.messages)
+            if received.empty:
+                return total.plus(settled.result())
 
 
-def _receive_round(sqs: Any, queue: str, *, threads: int, monotonic: Callable[[], float]) -> _Round:
-    current = _Round(deadline=monotonic() + ROUND_SECONDS)
+def _receive_round(sqs: Any, settings: Settings, *, size: int, monotonic: Callable[[], float]) -> _Round:
+    current = _Round(room=size, deadline=monotonic() + ROUND_SECONDS)
 
     def receive() -> bool:
         empty_in_a_row = 0
         while empty_in_a_row < EMPTY_RECEIVES:
-            if current.is_full(monotonic()):
+            if not current.take_room(monotonic()):
                 return False
             messages = sqs.receive_message(
-                QueueUrl=queue,
+                QueueUrl=settings.queue_url,
                 MaxNumberOfMessages=MESSAGES_PER_CALL,
                 WaitTimeSeconds=LONG_POLL_SECONDS,
                 VisibilityTimeout=VISIBILITY_SECONDS,
@@ -102,8 +112,8 @@ def _receive_round(sqs: Any, queue: str, *, threads: int, monotonic: Callable[[]
             current.add(messages)
         return True
 
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        current.empty = all([future.result() for future in [pool.submit(receive) for _ in range(threads)]])
+    with ThreadPoolExecutor(max_workers=settings.threads) as pool:
+        current.empty = all([future.result() for future in [pool.submit(receive) for _ in range(settings.threads)]])
     return current
 
 

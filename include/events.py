@@ -7,16 +7,21 @@ every later 2.x. Nothing here talks to AWS, and no body makes it raise.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import unquote_plus
 
 from include.images import ImageRef, parse_time
+from include.layout import MAX_KEY_BYTES
 
 Kind = Literal["images", "test", "ignored", "refused", "unparseable"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# ETags, version ids and sequencers go into requests and headers as they are.
+_TOKEN: Final = re.compile(r"[!-~]*")
+_MAX_SIZE: Final = 2**63 - 1  # what the results' column holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +115,17 @@ def _from_eventbridge(event: dict[str, Any]) -> Iterator[ImageRef]:
 def _image(*, bucket: Any, key: Any, size: Any, etag: Any, version_id: Any, sequencer: Any, time: Any) -> ImageRef:
     if not (isinstance(bucket, str) and bucket and isinstance(key, str) and key):
         raise ValueError("a record without bucket or key")
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"a key of more than {MAX_KEY_BYTES:,} bytes")
     return ImageRef(
         bucket=bucket,
         key=key,
-        etag=_text(etag).strip('"'),
+        etag=_token(etag).strip('"'),
         event_time=parse_time(_text(time), _EPOCH),
         # S3 writes the version of an object from before versioning as the word "null".
-        version_id="" if version_id == "null" else _text(version_id),
-        size_bytes=size if isinstance(size, int) else 0,
-        sequencer=_text(sequencer),
+        version_id="" if version_id == "null" else _token(version_id),
+        size_bytes=size if isinstance(size, int) and 0 <= size <= _MAX_SIZE else 0,
+        sequencer=_token(sequencer),
     )
 
 
@@ -128,6 +135,12 @@ def _decoded(key: Any) -> Any:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _token(value: Any) -> str:
+    if not _TOKEN.fullmatch(_text(value)):
+        raise ValueError(f"{value!r} where plain ASCII is expected")
+    return _text(value)
 
 
 def _mapping(parent: dict[str, Any], name: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_IMAGES: Final = 100
 CHECKPOINT_SECONDS: Final = 2.0
+LEASE_SECONDS: Final = 30.0
 # A call that failed for reasons that pass is made again up to this often, unless every other call fails as well.
 ATTEMPTS: Final = 6
 FIRST_BACKOFF_SECONDS: Final = 0.25
@@ -172,6 +173,7 @@ def _checkpoint(
             waiting.clear()
 
     due = monotonic() + CHECKPOINT_SECONDS
+    lease_due = monotonic() + LEASE_SECONDS
     try:
         while any(not caller.done() for caller in callers) or not work.done.empty():
             with contextlib.suppress(queue.Empty):
@@ -179,7 +181,9 @@ def _checkpoint(
             if len(waiting) >= CHECKPOINT_IMAGES or monotonic() >= due:
                 write()
                 due = monotonic() + CHECKPOINT_SECONDS
+            if monotonic() >= lease_due:
                 renew_lease()
+                lease_due = monotonic() + LEASE_SECONDS
     finally:
         work.stop.set()
         wait(callers, timeout=LAST_CALLS_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -16,6 +16,10 @@ _MISSING = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion"})
 # Two conditional writes at the same moment: one gets 412, or 409 while the other is still under way
 # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 _CONDITION_FAILED = frozenset({"412", "409", "PreconditionFailed", "ConditionalRequestConflict"})
+
+# What S3 has and does not hand out: for lack of permission, archived in Glacier, a version id that is none, a delete
+# marker (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
+UNREADABLE: Final = frozenset({"AccessDenied", "InvalidObjectState", "InvalidArgument", "MethodNotAllowed"})
 
 
 def is_missing(error: ClientError) -> bool:
@@ -75,7 +79,7 @@ def list_keys(s3: Any, bucket: str, prefix: str) -> Iterator[str]:
 
 def pack_lines(values: Iterable[dict[str, Any]]) -> bytes:
     """Gzipped JSON Lines; the same values are the same bytes (no time in the gzip header)."""
-    return gzip.compress("".join(to_json_line(value) + "\n" for value in values).encode(), mtime=0)
+    return gzip.compress("".join(to_json_line(value) + "\n" for value in values).encode(), compresslevel=6, mtime=0)
 
 
 def unpack_lines(body: bytes) -> list[dict[str, Any]]:

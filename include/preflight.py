@@ -12,13 +12,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from botocore.exceptions import ClientError
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from include import layout, objects
 from include.batches import Batch
+from include.errors import error_code, error_message
 from include.images import ImageRef, source_parameters
 from include.outcomes import Checked, ImageFacts, Outcome, read_outcomes, read_preflight, write_preflight
 from include.parallel import in_parallel
@@ -64,7 +65,7 @@ def _check(
     def ended(status: Any, code: str, message: str, facts: ImageFacts | None = None) -> Checked:
         return Checked(image, facts, Outcome(image, status, now(), run_id, facts, code, message))
 
-    if not image.force and _has_result(s3, settings, image):
+    if not image.force and earlier_result(s3, settings, image):
         return Checked(image, already_labelled=True)
     try:
         first_bytes, size, etag = _first_bytes(s3, image)
@@ -77,6 +78,8 @@ def _check(
             return ended(
                 "FAILED", "AccessDenied", f"May not read {image.uri}: check the bucket's and the role's permissions."
             )
+        if error_code(err) in objects.UNREADABLE:
+            return ended("FAILED", error_code(err), f"{image.uri} cannot be read: {error_message(err)}")
         raise
     if image.etag and image.etag != etag:
         return ended("MISSING", "Overwritten", f"{image.uri} was overwritten; the newer image has an event of its own.")
@@ -90,17 +93,19 @@ def _check(
     return ended("REJECTED", code, f"{image.uri} {message}", facts)
 
 
-def _has_result(s3: Any, settings: Settings, image: ImageRef) -> bool:
-    """Whether exactly this content was labelled by this model, or rejected by every model."""
+def earlier_result(s3: Any, settings: Settings, image: ImageRef) -> Literal["LABELLED", "REJECTED"] | None:
+    """Whether exactly this content was labelled by this model, or rejected, which holds for every model."""
     labels = objects.head(s3, settings.final_bucket, layout.labels_document(image.bucket, image.key))
     if (
         labels
         and _metadata(labels, "etag") == image.etag
         and _metadata(labels, "model-arn") == settings.project_version_arn
     ):
-        return True
+        return "LABELLED"
     reason = objects.head(s3, settings.final_bucket, layout.quarantine_reason(image.bucket, image.key))
-    return bool(reason and _metadata(reason, "etag") == image.etag and _metadata(reason, "status") == "REJECTED")
+    if reason and _metadata(reason, "etag") == image.etag and _metadata(reason, "status") == "REJECTED":
+        return "REJECTED"
+    return None
 
 
 def _metadata(headers: dict[str, Any], name: str) -> str:
@@ -150,11 +155,17 @@ def _read_header(data: bytes, size_bytes: int) -> ImageFacts:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # only the header is read
         with Image.open(io.BytesIO(data)) as header:
-            orientation = int(header.getexif().get(EXIF_ORIENTATION, 1) or 1)
-            width, height = header.size
-            return ImageFacts(
-                size_bytes, width, height, str(header.format), orientation if 1 <= orientation <= 8 else 1
-            )
+            # A JPEG with a second picture behind it (a thumbnail, a depth map), as many phones write them, is a JPEG.
+            name = "JPEG" if header.format == "MPO" else str(header.format)
+            return ImageFacts(size_bytes, *header.size, name, _orientation(header))
+
+
+def _orientation(header: Image.Image) -> int:
+    """1 where none is given. Only where the header has it: looking further in a PNG would decode all its pixels."""
+    if "exif" not in header.info:
+        return 1
+    orientation: Any = header.getexif().get(EXIF_ORIENTATION)
+    return int(orientation) if orientation in range(1, 9) else 1
 
 
 def _refusal(facts: ImageFacts) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
@@ -22,10 +22,13 @@ from include.batches import Batch
 from include.images import ImageRef, sequencer_order, source_parameters
 from include.outcomes import Outcome, read_outcomes, read_preflight
 from include.parallel import in_parallel
+from include.preflight import earlier_result
 from include.schema import ANALYSIS, image_labels_table, image_row, labels_document, reason_document
 from include.settings import Settings
 
 log = logging.getLogger(__name__)
+
+MAX_COPY_BYTES: Final = 5 * 1024**3  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def publish(s3: Any, settings: Settings, batch: Batch, *, thresholds: dict[str, 
     in_parallel(lambda some: _write_documents(s3, settings, some), by_key.values(), threads=settings.threads)
     days = _write_parquet(s3, settings, batch.batch_id, rows)
     in_parallel(lambda some: _file_originals(s3, settings, some), by_key.values(), threads=settings.threads)
-    in_parallel(lambda image: _move(s3, settings, image, layout.original), skipped, threads=settings.threads)
+    in_parallel(lambda image: _file_skipped(s3, settings, image), skipped, threads=settings.threads)
     _finish(s3, settings, batch, day=max(days, default=f"{batch.images[0].event_time:%Y-%m-%d}"))
     statuses = Counter(outcome.status for outcome in outcomes)
     return PublishReport(
@@ -141,17 +144,30 @@ def _write_parquet(s3: Any, settings: Settings, batch_id: str, rows: Sequence[di
 
 
 def _file_originals(s3: Any, settings: Settings, of_key: Sequence[tuple[dict[str, Any], Outcome]]) -> None:
-    """Labelled images to ``images/``, others to ``quarantine/``; what could not be read for lack of permission stays."""
+    """Labelled images to ``images/``, others to ``quarantine/``; what S3 does not let us read stays."""
     for _, outcome in of_key:
         if outcome.status == "LABELLED":
             _move(s3, settings, outcome.image, layout.original)
-        elif outcome.status != "MISSING" and outcome.error_code != "AccessDenied":
+        elif outcome.status != "MISSING" and outcome.error_code not in objects.UNREADABLE:
             _move(s3, settings, outcome.image, layout.quarantined)
+
+
+def _file_skipped(s3: Any, settings: Settings, image: ImageRef) -> None:
+    """Where the same content went when it had its result."""
+
+    def target(bucket: str, key: str) -> str:
+        rejected = earlier_result(s3, settings, image) == "REJECTED"
+        return (layout.quarantined if rejected else layout.original)(bucket, key)
+
+    _move(s3, settings, image, target)
 
 
 def _move(s3: Any, settings: Settings, image: ImageRef, target: Callable[[str, str], str]) -> None:
     """Move exactly what was analysed: nothing happens where the object is gone or holds something newer by now."""
     if settings.originals == "leave" or image.origin == "archive" or image.bucket != settings.source_bucket:
+        return
+    if image.size_bytes > MAX_COPY_BYTES:
+        log.warning("%s stays where it is: S3 copies up to %s bytes at once.", image.uri, MAX_COPY_BYTES)
         return
     source = source_parameters(image)
     condition = {"CopySourceIfMatch": f'"{image.etag}"'} if image.etag else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from include.errors import SettingsError
@@ -36,12 +36,16 @@ class Settings(BaseSettings):
     project_version_arn: str = Field(description="ARN of the project version (the model)")
     inference_units_min: int = Field(default=1, ge=1, le=100, description="fewest inference units to start with")
     inference_units_max: int = Field(
-        default=5, ge=1, le=100, description="most inference units; AWS's default quota is 5"
+        default=5, ge=1, le=100, validate_default=True, description="most inference units; AWS's default quota is 5"
     )
     start_timeout_minutes: float = Field(default=40, gt=0, le=180, description="longest wait for RUNNING")
     poll_seconds: int = Field(default=15, ge=1, le=300, description="seconds between looks at a starting model")
 
     # When a start is worth it.
+    schedule: str = Field(
+        default="@hourly",
+        description="cron expression or preset of label_images; empty: only by hand (read by the Dag file)",
+    )
     deadline_minutes: float = Field(default=50, gt=0, description="finish a run's images within this, by adding units")
     minimum_backlog: int = Field(default=1, ge=1, description="images that must be pending before the model is started")
     maximum_wait_minutes: float = Field(
@@ -77,40 +81,60 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Settings:
-        problems = list(self._problems())
+    # Checks that compare settings stand on the field that is read last: so each one names its problem beside the others.
+    @field_validator("final_bucket")
+    @classmethod
+    def _is_another_bucket(cls, value: str, others: ValidationInfo) -> str:
+        if value == others.data.get("source_bucket"):
+            raise ValueError(f"{PREFIX}FINAL_BUCKET is the source bucket: results would announce themselves as uploads")
+        return value
+
+    @field_validator("project_arn")
+    @classmethod
+    def _is_project(cls, value: str) -> str:
+        if parse_project_arn(value) is None:
+            raise ValueError(
+                f"{PREFIX}PROJECT_ARN is not a project's ARN "
+                f"(arn:aws:rekognition:<region>:<account>:project/<name>/<id>): {value!r}"
+            )
+        return value
+
+    @field_validator("project_version_arn")
+    @classmethod
+    def _is_version_of_project(cls, value: str, others: ValidationInfo) -> str:
+        version = parse_project_version_arn(value)
+        if version is None:
+            raise ValueError(
+                f"{PREFIX}PROJECT_VERSION_ARN is not a project version's ARN "
+                f"(arn:aws:rekognition:<region>:<account>:project/<name>/version/<version>/<id>): {value!r}"
+            )
+        problems = []
+        project = parse_project_arn(others.data.get("project_arn", ""))
+        for what in ("project", "account", "region"):
+            mine = getattr(version, what)
+            if project and mine != getattr(project, what):
+                problems.append(
+                    f"{PREFIX}PROJECT_VERSION_ARN belongs to {what} {mine!r}, "
+                    f"{PREFIX}PROJECT_ARN to {getattr(project, what)!r}"
+                )
+        region = others.data.get("region", version.region)
+        if version.region != region:
+            problems.append(
+                f"{PREFIX}PROJECT_VERSION_ARN is in region {version.region!r}, {PREFIX}REGION is {region!r}"
+            )
         if problems:
             raise ValueError("\n".join(problems))
-        return self
+        return value
 
-    def _problems(self) -> Any:
-        if self.inference_units_min > self.inference_units_max:
-            yield (
-                f"{PREFIX}INFERENCE_UNITS_MIN ({self.inference_units_min}) is more than "
-                f"{PREFIX}INFERENCE_UNITS_MAX ({self.inference_units_max})"
+    @field_validator("inference_units_max")
+    @classmethod
+    def _is_not_below_minimum(cls, value: int, others: ValidationInfo) -> int:
+        least = others.data.get("inference_units_min", value)
+        if value < least:
+            raise ValueError(
+                f"{PREFIX}INFERENCE_UNITS_MIN ({least}) is more than {PREFIX}INFERENCE_UNITS_MAX ({value})"
             )
-        if self.source_bucket == self.final_bucket:
-            yield f"{PREFIX}FINAL_BUCKET is the source bucket: results would announce themselves as uploads"
-        project, version = parse_project_arn(self.project_arn), parse_project_version_arn(self.project_version_arn)
-        if project is None:
-            yield f"{PREFIX}PROJECT_ARN is not a project's ARN (arn:aws:rekognition:<region>:<account>:project/<name>/<id>)"
-        if version is None:
-            yield (
-                f"{PREFIX}PROJECT_VERSION_ARN is not a project version's ARN "
-                "(arn:aws:rekognition:<region>:<account>:project/<name>/version/<version>/<id>)"
-            )
-        if project is None or version is None:
-            return
-        for what, of_project, of_version in (
-            ("project", project.project, version.project),
-            ("account", project.account, version.account),
-            ("region", project.region, version.region),
-        ):
-            if of_project != of_version:
-                yield f"{PREFIX}PROJECT_VERSION_ARN belongs to {what} {of_version!r}, {PREFIX}PROJECT_ARN to {of_project!r}"
-        if version.region != self.region:
-            yield f"{PREFIX}PROJECT_VERSION_ARN is in region {version.region!r}, {PREFIX}REGION is {self.region!r}"
+        return value
 
     @property
     def model(self) -> ModelName:
@@ -143,7 +167,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _in_words(problem: dict[str, Any]) -> list[str]:
-    if not problem["loc"]:
+    if problem["type"] == "value_error":
         return re.sub(r"^Value error, ", "", problem["msg"]).split("\n")
     field = str(problem["loc"][0])
     name = PREFIX + field.upper()

@@ -22,7 +22,9 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     if not flags.allow_remote and not _is_loopback(flags.host):
-        parser.error(f"--host {flags.host} is open to other machines, and nothing here asks for a password: add --allow-remote")
+        parser.error(
+            f"--host {flags.host} is open to other machines, and nothing here asks for a password: add --allow-remote"
+        )
     # The vision workers inherit these: one thread each, or they fight over the cores.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"

@@ -1,10 +1,10 @@
 """The admin endpoint, `/_local_aws/…`: JSON in and out, for this machine only.
 
-    GET  health      {"status": "ok"}
-    GET  meter       what every model has cost so far
-    GET  settings    the settings in force;  POST settings {name: value, …} changes some
-    POST model       {"project_version_arn", "status"?, "status_message"?, "next_start_fails"?}
-    POST reset       drops everything that is stored
+GET  health      {"status": "ok"}
+GET  meter       what every model has cost so far
+GET  settings    the settings in force;  POST settings {name: value, …} changes some
+POST model       {"project_version_arn", "status"?, "status_message"?, "next_start_fails"?}
+POST reset       drops everything that is stored
 """
 
 from __future__ import annotations

@@ -104,9 +104,7 @@ def validation_message(problems: list[Problem]) -> str:
 
 def _parse(shape: Shape, value: Any, path: str, problems: list[Problem]) -> Any:
     """`value` as the shape's Python type; what breaks a constraint is added to `problems`."""
-    expected = _JSON_TYPES[shape.type_name]
-    if not isinstance(value, expected) or (isinstance(value, bool) and shape.type_name != "boolean"):
-        raise AwsError("SerializationException", f"{path or 'body'}: {type(value).__name__} is not a {shape.type_name}")
+    _check_type(shape, value, path)
     if isinstance(shape, StructureShape):
         return _parse_structure(shape, value, path, problems)
     if isinstance(shape, ListShape):
@@ -130,6 +128,13 @@ def _parse(shape: Shape, value: Any, path: str, problems: list[Problem]) -> Any:
     else:
         _check_range(shape, value, path, problems)
     return value
+
+
+def _check_type(shape: Shape, value: Any, path: str) -> None:
+    is_given = isinstance(value, _JSON_TYPES[shape.type_name])
+    if not is_given or (isinstance(value, bool) and shape.type_name != "boolean"):
+        reason = f"{path or 'body'}: {type(value).__name__} is not a {shape.type_name}"
+        raise AwsError("SerializationException", reason)
 
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {

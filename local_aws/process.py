@@ -8,7 +8,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,7 +42,9 @@ class LocalAws:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise LocalAwsError(f"the server ended with {self._process.wait()}; see standard error: {' '.join(command)}")
+            raise LocalAwsError(
+                f"the server ended with {self._process.wait()}; see standard error: {' '.join(command)}"
+            )
         self.endpoint_url = str(json.loads(line)["endpoint_url"])
         return self
 

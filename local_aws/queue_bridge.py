@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from moto.core.base_backend import BaseBackend
 from moto.sqs.exceptions import QueueDoesNotExist
 from moto.sqs.models import sqs_backends
 
@@ -22,11 +21,17 @@ class QueueFacts:
     fifo_queue: bool = False
 
 
-class QueueBridge(BaseBackend):
+class QueueBridge:
     """Stands where moto expects its own SQS backend of an account and Region. Called on moto's thread."""
 
     queues: ClassVar[Queues]
     loop: ClassVar[asyncio.AbstractEventLoop]
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        self._region = region_name
+
+    def reset(self) -> None:
+        """Nothing is kept here."""
 
     def send_message(
         self,
@@ -46,7 +51,7 @@ class QueueBridge(BaseBackend):
         return QueueFacts()
 
     def _arn(self, queue_name: str) -> str:
-        return self.queues.arn(self.region_name, queue_name)
+        return self.queues.arn(self._region, queue_name)
 
 
 def install(queues: Queues, loop: asyncio.AbstractEventLoop) -> None:

@@ -22,7 +22,6 @@ from moto.s3.models import FakeBucket
 from moto.s3.notifications import S3NotificationEvent
 from moto.sns.models import sns_backends
 
-
 # (detail-type, reason) of the EventBridge form.
 _EVENT_BRIDGE = {
     S3NotificationEvent.OBJECT_CREATED_PUT_EVENT: ("Object Created", "PutObject"),

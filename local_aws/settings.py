@@ -32,7 +32,9 @@ class Settings:
     max_inference_units: int = _setting(5, "inference units a started model may have", least=1)
     max_running_models: int = _setting(2, "models an account may run at a time", least=1)
     stop_while_starting: str = _setting(
-        "accept", "what StopProjectVersion does to a STARTING model, which AWS does not say", choices=("accept", "refuse")
+        "accept",
+        "what StopProjectVersion does to a STARTING model, which AWS does not say",
+        choices=("accept", "refuse"),
     )
 
 

@@ -34,7 +34,16 @@ _SAVE_SECONDS = 2.0
 _SAVE_SHARE = 0.05
 
 # https://docs.python.org/3/library/pickle.html#pickle.UnpicklingError names these as what else may be raised.
-_UNREADABLE = (pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError, ValueError)
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 _UNPICKLABLE = (pickle.PicklingError, AttributeError, TypeError, ValueError, RecursionError)
 
 _READS = ("Describe", "Detect", "Get", "List")
@@ -132,7 +141,9 @@ class State:
     def _set_aside(self, why: str) -> None:
         aside = self._path.with_name(f"state-set-aside-{time.strftime('%Y%m%dT%H%M%S')}.pickle")
         self._path.rename(aside)
-        logger.warning("the state in %s cannot be used: %s; it is now %s, and this starts empty", self._path, why, aside)
+        logger.warning(
+            "the state in %s cannot be used: %s; it is now %s, and this starts empty", self._path, why, aside
+        )
 
 
 def _put_back(kept: dict[str, Any]) -> None:

@@ -38,6 +38,7 @@ class Site:
     name: str
     airflow_port: int
     aws_port: int
+    dags_folder: Path = ROOT / "dags"
 
     @property
     def home(self) -> Path:
@@ -72,7 +73,7 @@ class Site:
             | {
                 "AIRFLOW_HOME": str(self.airflow_home),
                 "PYTHONPATH": str(ROOT),
-                "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+                "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
                 "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                 "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",

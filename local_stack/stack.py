@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,10 +56,10 @@ class Stack:
         if done.returncode:
             raise StackError(f"`airflow db migrate` failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
 
-    def start_airflow(self, settings: dict[str, str]) -> None:
-        """Start the four components; they are ready some eight seconds later (:meth:`wait_for_airflow`)."""
+    def start_airflow(self, settings: dict[str, str], components: Sequence[str] = COMPONENTS) -> None:
+        """Start the components; all four are ready some eight seconds later (:meth:`wait_for_airflow`)."""
         environment = self.site.airflow_environment(settings)
-        for component in COMPONENTS:
+        for component in components:
             # The log servers cannot be bound to loopback, and the UI reads the logs from this disk anyway.
             quiet = ["--skip-serve-logs"] if component in ("scheduler", "triggerer") else []
             self._start(component, [_airflow(), component, *quiet], environment)

@@ -33,8 +33,8 @@ STOP_POLL_SECONDS = 5
 
 
 def holder_of(context: Any) -> str:
-    """This run's name on the lease."""
-    return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
+    """This run's name on the lease; a Dag's callback may be given no more than these two of a task's context."""
+    return f"{context['dag'].dag_id}/{context['run_id']}"
 
 
 def model_state(settings: Settings) -> ModelStateStore:

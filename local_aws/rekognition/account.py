@@ -55,7 +55,9 @@ class Account:
             if version.status == "TRAINING_IN_PROGRESS":
                 self.training_failed(version, "The training was interrupted; create the version again")
 
-    def create_project(self, region: str, name: str, *, feature: str, auto_update: str, tags: dict[str, str]) -> Project:
+    def create_project(
+        self, region: str, name: str, *, feature: str, auto_update: str, tags: dict[str, str]
+    ) -> Project:
         """ResourceInUseException for a name that is taken."""
         if any(project.name == name and _region(project.arn) == region for project in self.projects.values()):
             raise AwsError("ResourceInUseException", f"A project named {name} exists already")
@@ -137,7 +139,9 @@ class Account:
             raise _in_use(version, "started", "it must be in TRAINING_COMPLETED or STOPPED state")
         most = self.settings.max_inference_units
         if max(min_units, max_units or 0) > most:
-            raise AwsError("LimitExceededException", f"A model may have {most} inference units; {min_units} were asked for")
+            raise AwsError(
+                "LimitExceededException", f"A model may have {most} inference units; {min_units} were asked for"
+            )
         if max_units is not None and max_units < min_units:
             reason = f"MaxInferenceUnits {max_units} is less than MinInferenceUnits {min_units}"
             raise AwsError("InvalidParameterException", reason)

@@ -38,7 +38,9 @@ def check(data: bytes, *, inline: bool) -> None:
         reason = f"Input image dimensions {width} x {height} exceed maximum dimension size of {MAX_SIDE_PX} pixels"
         raise AwsError("ImageTooLargeException", reason)
     if min(width, height) < MIN_SIDE_PX:
-        reason = f"Input image dimensions {width} x {height} are below the minimum dimension size of {MIN_SIDE_PX} pixels"
+        reason = (
+            f"Input image dimensions {width} x {height} are below the minimum dimension size of {MIN_SIDE_PX} pixels"
+        )
         raise AwsError("InvalidParameterException", reason)
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         reason = f"The aspect ratio of {width} x {height} is greater than {MAX_ASPECT_RATIO}:1"

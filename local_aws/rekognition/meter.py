@@ -62,7 +62,7 @@ class Meter:
         return {"models": models, "cost_usd": sum(model["cost_usd"] for model in models)}
 
     def _model_bill(self, arn: str, runs: list[Run], now: float) -> dict[str, Any]:
-        lines = []
+        lines: list[dict[str, Any]] = []
         for run in runs:
             seconds = (now if run.stopped_at is None else run.stopped_at) - run.running_at
             unit_seconds = seconds * run.inference_units

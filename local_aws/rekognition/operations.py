@@ -24,7 +24,9 @@ Arguments = dict[str, Any]
 _Item = TypeVar("_Item", Project, ProjectVersion)
 
 
-def rekognition_service(account: Account, trainer: Trainer, detection: Detection, workers: VisionWorkers) -> JsonService:
+def rekognition_service(
+    account: Account, trainer: Trainer, detection: Detection, workers: VisionWorkers
+) -> JsonService:
     """Rekognition over this account."""
     operations = _Operations(account, trainer, detection, workers)
     return JsonService("rekognition", operations.by_name(), invalid=_invalid)
@@ -137,7 +139,9 @@ class _Operations:
 
     async def create_project_version(self, arguments: Arguments, request: Request) -> Arguments:
         project = self._account.project(arguments["ProjectArn"])
-        output = S3Location(arguments["OutputConfig"].get("S3Bucket", ""), arguments["OutputConfig"].get("S3KeyPrefix", ""))
+        output = S3Location(
+            arguments["OutputConfig"].get("S3Bucket", ""), arguments["OutputConfig"].get("S3KeyPrefix", "")
+        )
         if not bucket_exists(output.bucket):
             raise AwsError("InvalidParameterException", f"The OutputConfig bucket {output.bucket!r} does not exist")
         images, inputs, split_off = self._images(project, arguments, request.region)

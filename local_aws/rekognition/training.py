@@ -81,7 +81,9 @@ def _load(entries: Sequence[Entry]) -> list[Example]:
         else:
             examples.append((found[0], entry.labels))
     if len(missing) > MAX_INVALID_SHARE * len(entries):
-        reason = f"The manifest file contains too many invalid lines: {len(missing)} of {len(entries)} images are not in S3"
+        reason = (
+            f"The manifest file contains too many invalid lines: {len(missing)} of {len(entries)} images are not in S3"
+        )
         raise VisionRefused(f"{reason}, the first {missing[0]}")
     return examples
 

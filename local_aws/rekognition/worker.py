@@ -176,4 +176,3 @@ def _detector(model: bytes) -> Detector:
     from local_aws.vision import Detector
 
     return Detector.from_bytes(model)
-

@@ -49,7 +49,9 @@ def checked(attributes: Mapping[str, str]) -> dict[str, str]:
         if name in _NUMBERS:
             _, lowest, highest = _NUMBERS[name]
             if not value.isdigit() or not lowest <= int(value) <= highest:
-                message = f"Invalid value for the parameter {name}. Reason: Must be an integer from {lowest} to {highest}."
+                message = (
+                    f"Invalid value for the parameter {name}. Reason: Must be an integer from {lowest} to {highest}."
+                )
                 raise AwsError("InvalidAttributeValue", message)
         elif name not in _TEXTS:
             raise AwsError("InvalidAttributeName", f"Unknown Attribute {name}.")
@@ -66,7 +68,9 @@ def redrive(attributes: Mapping[str, str]) -> tuple[str, int] | None:
         policy: dict[str, Any] = json.loads(text)
         target, most = str(policy["deadLetterTargetArn"]), int(policy["maxReceiveCount"])
     except (KeyError, TypeError, ValueError):
-        message = f"Value {text} for parameter RedrivePolicy is invalid. Reason: Redrive policy is not a valid JSON map."
+        message = (
+            f"Value {text} for parameter RedrivePolicy is invalid. Reason: Redrive policy is not a valid JSON map."
+        )
         raise AwsError("InvalidParameterValue", message) from None
     if not 1 <= most <= 1_000:
         message = f"Value {text} for parameter RedrivePolicy is invalid. Reason: Invalid value for maxReceiveCount: {most}, valid values are from 1 to 1000 both inclusive."

@@ -62,7 +62,9 @@ def outgoing(arguments: Mapping[str, Any]) -> Outgoing:
         raise AwsError("MissingParameter", "The request must contain the parameter MessageBody.")
     bad = _NOT_ALLOWED.search(body)
     if bad:
-        message = f"Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF; got {bad[0]!r}"
+        message = (
+            f"Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF; got {bad[0]!r}"
+        )
         raise AwsError("InvalidMessageContents", message)
     return Outgoing(body, arguments.get("MessageAttributes", {}), arguments.get("MessageSystemAttributes", {}))
 

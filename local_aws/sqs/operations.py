@@ -13,7 +13,7 @@ from typing import Any
 
 from local_aws.json_service import JsonService, Operation, Problem
 from local_aws.sqs import attributes as queue_attributes
-from local_aws.sqs.messages import outgoing, on_the_wire
+from local_aws.sqs.messages import on_the_wire, outgoing
 from local_aws.sqs.queue import MAX_VISIBILITY_SECONDS, Received
 from local_aws.sqs.service import Queues, Record
 from local_aws.wire import AwsError, Request
@@ -118,7 +118,7 @@ class _Operations:
         prefix = self._queues.arn(request.region, arguments.get("QueueNamePrefix", ""))
         records = [record for record in self._queues.records() if record.queue.arn.startswith(prefix)]
         urls, token = self._page(records, arguments, request)
-        return _present(QueueUrls=urls, NextToken=token)
+        return _present(QueueUrls=urls or None, NextToken=token)
 
     async def list_dead_letter_source_queues(self, arguments: Arguments, request: Request) -> Arguments:
         sources = self._queues.sources(self._record(arguments, request).queue.arn)
@@ -174,9 +174,7 @@ class _Operations:
         if delay is not None:
             _check_range("DelaySeconds", delay, 0, 900)
         message_id, body_md5, attributes_md5 = self._queues.send(record, outgoing(arguments), delay_seconds=delay)
-        return _present(
-            MessageId=message_id, MD5OfMessageBody=body_md5, MD5OfMessageAttributes=attributes_md5 or None
-        )
+        return _present(MessageId=message_id, MD5OfMessageBody=body_md5, MD5OfMessageAttributes=attributes_md5 or None)
 
     async def send_message_batch(self, arguments: Arguments, request: Request) -> Arguments:
         record = self._record(arguments, request)

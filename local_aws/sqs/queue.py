@@ -51,7 +51,9 @@ class Queue:
         self._ties = 0
         self._counts = {"visible": 0, "in_flight": 0, "delayed": 0}
 
-    def send(self, outgoing: Outgoing, now: float, *, delay_seconds: float | None = None, source_arn: str = "") -> Message:
+    def send(
+        self, outgoing: Outgoing, now: float, *, delay_seconds: float | None = None, source_arn: str = ""
+    ) -> Message:
         """Add a message; `source_arn` names the queue that gave it up to this dead-letter queue."""
         delay = self.limits.delay_seconds if delay_seconds is None else delay_seconds
         message = Message(
@@ -120,7 +122,10 @@ class Queue:
             raise AwsError("MessageNotInflight", reason)
         if now + seconds > message.received_at + MAX_VISIBILITY_SECONDS:
             reason = f"Total VisibilityTimeout for the message is beyond the limit [{MAX_VISIBILITY_SECONDS} seconds]"
-            raise AwsError("InvalidParameterValue", f"Value {seconds} for parameter VisibilityTimeout is invalid. Reason: {reason}.")
+            raise AwsError(
+                "InvalidParameterValue",
+                f"Value {seconds} for parameter VisibilityTimeout is invalid. Reason: {reason}.",
+            )
         self._hide(message, now + seconds)
 
     def purge(self) -> None:
@@ -198,8 +203,12 @@ class Queue:
             arn, message_id, receive = base64.b64decode(receipt_handle, validate=True).decode().split("|")
             receive_count = int(receive)
         except (binascii.Error, ValueError):
-            raise AwsError("ReceiptHandleIsInvalid", f'The input receipt handle "{receipt_handle}" is not valid.') from None
+            raise AwsError(
+                "ReceiptHandleIsInvalid", f'The input receipt handle "{receipt_handle}" is not valid.'
+            ) from None
         if arn != self.arn:
-            raise AwsError("ReceiptHandleIsInvalid", f"The input receipt handle is of the queue {arn}, not of {self.arn}.")
+            raise AwsError(
+                "ReceiptHandleIsInvalid", f"The input receipt handle is of the queue {arn}, not of {self.arn}."
+            )
         message = self._messages.get(message_id)
         return message, message is not None and message.receive_count == receive_count

@@ -1,6 +1,6 @@
 """Where something could be: rectangles around the connected parts of an image that stand out from what is behind them.
 
-Two views of "standing out" complement each other. Strong edges, closed and filled, find outlined things on any calm
+Two views of "standing out" complement each other. Strong edges, their gaps closed, find outlined things on any calm
 backdrop; the colour distance to the backdrop, guessed row by row from both sides of the image, finds large plain things
 and what stands across a horizon. Each is cut at several levels, for no single threshold suits every image.
 """
@@ -36,9 +36,9 @@ def propose(picture: Image.Image) -> list[Box]:
     masks += [_closed(away > level, gap) for level, gap in _DISTANCE_CUTS]
     kept: list[Box] = []
     for box in sorted((box for mask in masks for box in _boxes(mask)), key=lambda box: -box.width * box.height):
-        if all(box.overlap(other) < _SAME for other in kept):
+        if len(kept) < _MOST and all(box.overlap(other) < _SAME for other in kept):
             kept.append(box)
-    return kept[:_MOST]
+    return kept
 
 
 def _backdrop(small: Pixels) -> Pixels:

@@ -30,7 +30,7 @@ _WINDOWS = 6  # anywhere on the image, so that there is a background even where 
 _COMPONENTS = 160  # principal components of the features: most of what differs, a tenth of the numbers
 _FREEDOM = 0.1  # scikit-learn's C: less gives softer confidences, more gives surer ones and learns accidents
 _NEVER = -50.0  # as a log-odds
-_ROUNDS = 3  # of finding out what a whole-image label means
+_ROUNDS = 6  # of finding out what a whole-image label means
 
 Marks = NDArray[np.intp]  # for each candidate the number of its label; the number of labels: background
 

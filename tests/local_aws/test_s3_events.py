@@ -142,9 +142,7 @@ def test_sns_wraps_the_event_unless_delivery_is_raw(
 ) -> None:
     sns = aws.client("sns")
     topic = sns.create_topic(Name=name)["TopicArn"]
-    sns.subscribe(
-        TopicArn=topic, Protocol="sqs", Endpoint=queue_arn(name), Attributes={"RawMessageDelivery": raw}
-    )
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn(name), Attributes={"RawMessageDelivery": raw})
     configuration = {"TopicConfigurations": [{"TopicArn": topic, "Events": ["s3:ObjectCreated:*"]}]}
     s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
     s3.put_object(Bucket=bucket, Key="a b.jpg", Body=b"x")
@@ -160,16 +158,12 @@ def test_sns_wraps_the_event_unless_delivery_is_raw(
     assert event["Records"][0]["s3"]["object"]["key"] == "a+b.jpg"
 
 
-def test_event_bridge_sends_the_plain_key(
-    aws: LocalAws, s3: Any, sqs: Any, bucket: str, name: str, queue: str
-) -> None:
+def test_event_bridge_sends_the_plain_key(aws: LocalAws, s3: Any, sqs: Any, bucket: str, name: str, queue: str) -> None:
     events = aws.client("events")
     pattern = {"source": ["aws.s3"], "detail-type": ["Object Created"], "detail": {"bucket": {"name": [bucket]}}}
     events.put_rule(Name=name, EventPattern=json.dumps(pattern))
     events.put_targets(Rule=name, Targets=[{"Id": "q", "Arn": queue_arn(name)}])
-    s3.put_bucket_notification_configuration(
-        Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
-    )
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}})
     s3.put_object(Bucket=bucket, Key="é b+c.jpg", Body=b"xyz")
     s3.upload_fileobj(io.BytesIO(b"x" * 9_000_000), bucket, "parts")
     put, parts = bodies(sqs, queue)

@@ -31,9 +31,7 @@ def code(error: pytest.ExceptionInfo[ClientError]) -> str:
 def train(rekognition: Any, project_arn: str, version_name: str, **more: Any) -> dict[str, Any]:
     """Train a version and wait; its description."""
     output = {"S3Bucket": DATA_BUCKET, "S3KeyPrefix": f"output/{version_name}"}
-    rekognition.create_project_version(
-        ProjectArn=project_arn, VersionName=version_name, OutputConfig=output, **more
-    )
+    rekognition.create_project_version(ProjectArn=project_arn, VersionName=version_name, OutputConfig=output, **more)
 
     def described() -> dict[str, Any]:
         answer = rekognition.describe_project_versions(ProjectArn=project_arn, VersionNames=[version_name])
@@ -267,7 +265,12 @@ def test_the_aws_command_line_works(aws: LocalAws, model: Model, tmp_path: Path)
 
     def run(*arguments: str) -> Any:
         done = subprocess.run(
-            [command, *arguments], env=environment, capture_output=True, text=True, check=True, timeout=60
+            [command, "--endpoint-url", aws.endpoint_url, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
         return json.loads(done.stdout) if done.stdout.startswith("{") else done.stdout
 

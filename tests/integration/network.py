@@ -1,0 +1,160 @@
+"""The network between the pipeline and AWS: it passes everything on, until a test has it refuse a call or keep an answer."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+
+
+@dataclass
+class Refusal:
+    """Calls that are answered with an error and never reach AWS."""
+
+    pattern: str
+    code: str
+    status: int
+    left: int
+
+    def answer(self, is_s3: bool) -> tuple[bytes, str]:
+        message = f"refused by the test ({self.pattern})"
+        if is_s3:
+            return f"<Error><Code>{self.code}</Code><Message>{message}</Message></Error>".encode(), "application/xml"
+        return json.dumps({"__type": self.code, "message": message}).encode(), "application/x-amz-json-1.1"
+
+
+@dataclass
+class Hold:
+    """Calls that AWS has carried out and whose answers are kept back until the test lets go of them."""
+
+    pattern: str
+    after: int
+    reached: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def wait(self, seconds: float = 90) -> None:
+        assert self.reached.wait(seconds), f"no call {self.pattern} within {seconds} s"
+
+
+class Network:
+    """A proxy on a free port of loopback; ``calls`` are all calls so far, such as ``StopProjectVersion`` or
+    ``PUT /bucket/key`` for S3."""
+
+    def __init__(self, upstream_url: str) -> None:
+        self.upstream = urlsplit(upstream_url).netloc
+        self.calls: list[str] = []
+        self._lock = threading.Lock()
+        self._refusals: list[Refusal] = []
+        self._holds: list[Hold] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.clear()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def clear(self) -> None:
+        """Forget all troubles and calls; what was held goes on its way."""
+        with self._lock:
+            for hold in self._holds:
+                hold.released.set()
+            self._refusals, self._holds, self.calls = [], [], []
+
+    def refuse(self, pattern: str, code: str = "AccessDeniedException", *, status: int = 400, times: int = 10**9) -> None:
+        """Answer the next calls that match with an AWS error."""
+        self._refusals.append(Refusal(pattern, code, status, times))
+
+    def mend(self) -> None:
+        """Refuse nothing any more."""
+        self._refusals = []
+
+    @contextmanager
+    def holding(self, pattern: str, *, after: int = 0) -> Iterator[Hold]:
+        """Keep back the answers of calls that match, all but the first ``after``, until the block ends or lets go."""
+        hold = Hold(pattern, after)
+        self._holds.append(hold)
+        try:
+            yield hold
+        finally:
+            hold.released.set()
+
+    def count(self, pattern: str) -> int:
+        return sum(bool(re.search(pattern, call)) for call in list(self.calls))
+
+    def refusal_of(self, call: str) -> Refusal | None:
+        """Note the call; the refusal that it meets."""
+        with self._lock:
+            self.calls.append(call)
+            for refusal in self._refusals:
+                if refusal.left > 0 and re.search(refusal.pattern, call):
+                    refusal.left -= 1
+                    return refusal
+        return None
+
+    def hold_back(self, call: str) -> None:
+        """Return once the answer may go on its way."""
+        for hold in list(self._holds):
+            if re.search(hold.pattern, call) and not hold.released.is_set():
+                with self._lock:
+                    hold.after -= 1
+                if hold.after < 0:
+                    hold.reached.set()
+                    hold.released.wait()
+
+    def _handler(network) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - the handler's own ``self`` is meant below
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                self.upstream = http.client.HTTPConnection(network.upstream, timeout=120)
+
+            def finish(self) -> None:
+                self.upstream.close()
+                super().finish()
+
+            def handle_one_call(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                target = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+                call = target or f"{self.command} {unquote(self.path)}"
+                refusal = network.refusal_of(call)
+                if refusal:
+                    answer, kind = refusal.answer(is_s3=not target)
+                    return self.send(refusal.status, [("Content-Type", kind)], answer)
+                self.upstream.request(self.command, self.path, body, dict(self.headers.items()))
+                response = self.upstream.getresponse()
+                answer = response.read()
+                network.hold_back(call)
+                length = response.headers.get("Content-Length") if self.command == "HEAD" else None
+                return self.send(response.status, response.getheaders(), answer, length)
+
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one_call  # noqa: N815
+
+            def send(self, status: int, headers: list[tuple[str, str]], body: bytes, length: str | None = None) -> None:
+                try:
+                    self.send_response_only(status)
+                    for name, value in headers:
+                        if name.lower() not in HOP_BY_HOP:
+                            self.send_header(name, value)
+                    if status not in (204, 304):
+                        self.send_header("Content-Length", length or str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+                except (BrokenPipeError, ConnectionResetError):
+                    self.close_connection = True  # the caller was killed meanwhile
+
+            def log_message(self, *args: object) -> None:
+                """Say nothing: ``calls`` has it."""
+
+        return Handler
