@@ -26,13 +26,18 @@ OVERHEAD_MINUTES: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is pending, counted image by image."""
+    """What is pending, counted image by image. ``announced``: images that are in no batch yet (a dry run)."""
 
     batches: tuple[str, ...] = ()
     images: int = 0
     doubles: int = 0
     oldest: datetime | None = None
     later_batches: int = 0
+    announced: int = 0
+
+    @property
+    def all_images(self) -> int:
+        return self.images + self.announced
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,30 +108,31 @@ def decide(
     :param units: inference units asked for by hand; None chooses.
     :param by_hand: somebody asked for these images: minimum backlog and maximum wait do not apply.
     """
-    if not backlog.images:
+    if not backlog.all_images:
         return Decision(start=False, reason="Nothing is pending: the model stays off.")
     plan = _plan(backlog, state, settings, units)
     waited_minutes = (now - backlog.oldest).total_seconds() / 60 if backlog.oldest else 0.0
-    if not by_hand and backlog.images < settings.minimum_backlog and waited_minutes < settings.maximum_wait_minutes:
+    if not by_hand and backlog.all_images < settings.minimum_backlog and waited_minutes < settings.maximum_wait_minutes:
         reason = (
-            f"Postponed: {_images(backlog.images)} pending, fewer than the minimum of {settings.minimum_backlog:,}, and the "
+            f"Postponed: {_counted(backlog.all_images, 'image')} pending, fewer than the minimum of {settings.minimum_backlog:,}, and the "
             f"oldest has waited {waited_minutes:.0f} of at most {settings.maximum_wait_minutes:.0f} minutes."
         )
-        return Decision(start=False, reason=reason, images=backlog.images)
+        return Decision(start=False, reason=reason, images=backlog.all_images)
     return plan
 
 
 def _plan(backlog: Backlog, state: ModelState, settings: Settings, units: int | None) -> Decision:
     rate = state.images_per_second or settings.assumed_images_per_second
-    unit_minutes = backlog.images / rate / 60
+    unit_minutes = backlog.all_images / rate / 60
     work_minutes = max(settings.deadline_minutes - OVERHEAD_MINUTES, OVERHEAD_MINUTES)
     enough = math.ceil(unit_minutes / work_minutes)
     chosen = units or min(max(enough, settings.inference_units_min), settings.inference_units_max)
     minutes = unit_minutes / chosen + OVERHEAD_MINUTES
     cost = model_cost_usd(minutes * 60, chosen, settings.price_per_unit_hour_usd)
+    batches = len(backlog.batches) + math.ceil(backlog.announced / settings.batch_size)
     origin = "as measured before" if state.images_per_second else "assumed until measured"
     reason = (
-        f"Start: {_images(backlog.images)} in {len(backlog.batches):,} batches with {chosen} inference "
+        f"Start: {_counted(backlog.all_images, 'image')} in {_counted(batches, 'batch', 'batches')} with {chosen} inference "
         f"unit{'s' if chosen > 1 else ''}: about {minutes:.1f} model minutes, ${cost:.2f} "
         f"({rate:.1f} images a second and unit, {origin})."
     )
@@ -136,7 +142,7 @@ def _plan(backlog: Backlog, state: ModelState, settings: Settings, units: int | 
         )
     if backlog.later_batches:
         reason += f" {backlog.later_batches:,} more batches follow in the next runs."
-    return Decision(True, reason, backlog.images, backlog.batches, chosen, minutes, cost)
+    return Decision(True, reason, backlog.all_images, backlog.batches, chosen, minutes, cost)
 
 
 def model_cost_usd(running_seconds: float, units: int, price_per_unit_hour_usd: float) -> float:
@@ -148,5 +154,5 @@ def model_cost_usd(running_seconds: float, units: int, price_per_unit_hour_usd: 
     return round(math.ceil(running_seconds / 60) * units * price_per_unit_hour_usd / 60, 4)
 
 
-def _images(count: int) -> str:
-    return f"{count:,} image" + ("" if count == 1 else "s")
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

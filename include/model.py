@@ -32,13 +32,13 @@ class ModelName:
 
 def parse_project_arn(arn: str) -> ModelName | None:
     """The names inside a project's ARN, or None where it is not one."""
-    match = _PROJECT.match(arn)
+    match = _PROJECT.fullmatch(arn)
     return ModelName(**match.groupdict()) if match else None
 
 
 def parse_project_version_arn(arn: str) -> ModelName | None:
     """The names inside a project version's ARN, or None where it is not one."""
-    match = _VERSION.match(arn)
+    match = _VERSION.fullmatch(arn)
     return ModelName(**match.groupdict()) if match else None
 
 

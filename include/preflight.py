@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from include import layout, objects
 from include.batches import Batch
-from include.errors import error_code, error_message
+from include.errors import TerminalError, error_code, error_message
 from include.images import ImageRef, source_parameters
 from include.outcomes import Checked, ImageFacts, Outcome, read_outcomes, read_preflight, write_preflight
 from include.parallel import in_parallel
@@ -36,6 +36,7 @@ MAX_ASPECT_RATIO: Final = 20
 
 # Nearly every header, Exif thumbnail included, lies within the first bytes; the rest is fetched where it does not.
 HEADER_BYTES: Final = 64 * 1024
+ACCESS_DENIED: Final = "AccessDenied"
 EXIF_ORIENTATION: Final = 0x0112
 JPEG_QUALITY: Final = 92
 
@@ -43,6 +44,7 @@ JPEG_QUALITY: Final = 92
 def preflight(s3: Any, settings: Settings, batch: Batch, *, run_id: str, now: Callable[[], datetime]) -> list[Checked]:
     """Check each image of a batch and write what was found; an outcome once recorded stands.
 
+    :raises TerminalError: where not one image may be read: that is about permissions, not about images.
     :raises botocore.exceptions.ClientError: where S3 itself fails; the stage may be repeated.
     """
     before = {entry.image.place: entry for entry in read_preflight(s3, settings.final_bucket, batch.batch_id) or []}
@@ -55,6 +57,11 @@ def preflight(s3: Any, settings: Settings, batch: Batch, *, run_id: str, now: Ca
         return _check(s3, settings, image, batch_id=batch.batch_id, run_id=run_id, now=now)
 
     checked = in_parallel(check, batch.images, threads=settings.threads)
+    if all(entry.outcome and entry.outcome.error_code == ACCESS_DENIED for entry in checked):
+        raise TerminalError(
+            f"May not read one of the {len(checked)} images of batch {batch.batch_id}, such as {batch.images[0].uri}. Give the role "
+            "s3:GetObject (and kms:Decrypt) on the bucket. Nothing is lost: the batch stays pending."
+        )
     write_preflight(s3, settings.final_bucket, batch.batch_id, checked)
     return checked
 
@@ -76,7 +83,7 @@ def _check(
             )
         if objects.is_denied(err):
             return ended(
-                "FAILED", "AccessDenied", f"May not read {image.uri}: check the bucket's and the role's permissions."
+                "FAILED", ACCESS_DENIED, f"May not read {image.uri}: check the bucket's and the role's permissions."
             )
         if error_code(err) in objects.UNREADABLE:
             return ended("FAILED", error_code(err), f"{image.uri} cannot be read: {error_message(err)}")

@@ -30,7 +30,10 @@ def main() -> None:
         os.environ[name] = "1"
     # S3 is addressed by path whatever the host is called, local-aws:4599 in a container network for one.
     os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
-    listener = socket.create_server((flags.host, flags.port), backlog=2048)
+    try:
+        listener = socket.create_server((flags.host, flags.port), backlog=2048)
+    except OSError as error:
+        parser.error(f"cannot listen on {flags.host}:{flags.port}: {error.strerror}; --port 0 takes a free port")
 
     # Not at the top: a vision worker imports this module again, and needs none of it.
     from local_aws.server import serve

@@ -34,7 +34,8 @@ class Problem:
 class JsonService:
     """Answers one service's operations.
 
-    `invalid` words a list of problems as the service does, or lets them pass; `error_headers` adds what the service puts beside an error.
+    `invalid` words a list of problems as the service does, or lets them pass; `error_headers` adds what the service
+    puts beside an error.
     """
 
     def __init__(

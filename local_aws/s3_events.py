@@ -37,21 +37,50 @@ _sequence = itertools.count(time.time_ns())
 
 def install(queue_exists: Callable[[str], bool]) -> None:
     """Have moto's S3 send these events; `queue_exists` is told an ARN when a notification is configured."""
-    moto_send_event = notifications.send_event
-    moto_configure = FakeBucket.set_notification_configuration
+    notifications._get_s3_event = notification
+    notifications._send_sns_message = _to_topic
+    notifications._send_event_bridge_message = _to_event_bridge
+    _send_one_event_an_object()
+    _send_test_events(queue_exists)
+    _keep_configuration_when_refused()
 
+
+def _send_one_event_an_object() -> None:
+    moto_send_event = notifications.send_event
     written: list[Any] = []  # the object that was written last, until moto has set its tags
 
     def send_event(account_id: str, event_name: S3NotificationEvent, bucket: Any, key: Any) -> None:
         if event_name is S3NotificationEvent.OBJECT_CREATED_PUT_EVENT:
             written[:] = [key]
-            # moto writes a completed multipart upload with a put that says so too: one object, one event.
+            # moto writes a completed multipart upload with a put that says so too.
             if key.multipart is not None:
                 return
         # moto sets the tags of every object that it writes, and says so; S3 says so for PutObjectTagging alone.
         elif event_name is S3NotificationEvent.OBJECT_TAGGING_PUT_EVENT and written and written.pop() is key:
             return
         moto_send_event(account_id, event_name, bucket, key)
+
+    notifications.send_event = send_event
+
+
+def _send_test_events(queue_exists: Callable[[str], bool]) -> None:
+    def send_test_event(account_id: str, bucket: Any) -> None:
+        queues = sorted({each.arn for each in bucket.notification_configuration.queue})
+        for arn in queues:
+            if not queue_exists(arn):
+                reason = f"Unable to validate the following destination configurations: {arn} does not exist"
+                raise S3ClientError("InvalidArgument", reason)
+        for arn in queues:
+            _, _, _, region, _, name = arn.split(":")
+            notifications._send_sqs_message(account_id, _test_event(bucket.name), name, region)
+        for arn in sorted({each.arn for each in bucket.notification_configuration.topic}):
+            _to_topic(account_id, _test_event(bucket.name), arn, arn.split(":")[3])
+
+    notifications.send_test_event = send_test_event
+
+
+def _keep_configuration_when_refused() -> None:
+    moto_configure = FakeBucket.set_notification_configuration
 
     def configure(bucket: Any, configuration: dict[str, Any] | None) -> None:
         previous = bucket.notification_configuration
@@ -61,23 +90,6 @@ def install(queue_exists: Callable[[str], bool]) -> None:
             bucket.notification_configuration = previous
             raise
 
-    def send_test_event(account_id: str, bucket: Any) -> None:
-        queues = {notification.arn for notification in bucket.notification_configuration.queue}
-        for arn in sorted(queues):
-            if not queue_exists(arn):
-                reason = f"Unable to validate the following destination configurations: {arn} does not exist"
-                raise S3ClientError("InvalidArgument", reason)
-        for arn in sorted(queues):
-            _to_queue(account_id, _test_event(bucket.name), arn.rpartition(":")[2], arn.split(":")[3])
-        for arn in sorted({notification.arn for notification in bucket.notification_configuration.topic}):
-            _to_topic(account_id, _test_event(bucket.name), arn, arn.split(":")[3])
-
-    _to_queue = notifications._send_sqs_message
-    notifications.send_event = send_event
-    notifications.send_test_event = send_test_event
-    notifications._get_s3_event = notification
-    notifications._send_sns_message = _to_topic
-    notifications._send_event_bridge_message = _to_event_bridge
     FakeBucket.set_notification_configuration = configure
 
 

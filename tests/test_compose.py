@@ -217,8 +217,11 @@ def test_every_airflow_variable_is_an_option_of_this_airflow(services: dict[str,
     assert not unknown
 
 
-def test_airflow_runs_as_in_the_other_local_stack(services: dict[str, Service], tmp_path: Path) -> None:
+def test_airflow_runs_as_in_the_other_local_stack(
+    services: dict[str, Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """But for its executor, its databases and where things are."""
+    monkeypatch.setattr("local_stack.environment.ROOT", tmp_path)
     here = {
         "AIRFLOW__CORE__EXECUTOR",
         "AIRFLOW__CORE__PARALLELISM",  # of LocalExecutor
@@ -233,7 +236,7 @@ def test_airflow_runs_as_in_the_other_local_stack(services: dict[str, Service], 
         "AIRFLOW__API_AUTH__JWT_SECRET",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
     }
-    stack = _ElsewhereSite("compose", 8080, 4599, tmp_path).airflow_environment({})
+    stack = Site("compose", 8080, 4599).airflow_environment({})
     wanted = {name: value for name, value in stack.items() if name.startswith("AIRFLOW__") and name not in here}
     for name in ("api-server", "scheduler", "dag-processor", "triggerer", "worker"):
         environment = services[name].environment
@@ -243,18 +246,214 @@ def test_airflow_runs_as_in_the_other_local_stack(services: dict[str, Service], 
         assert json.loads(connection) == json.loads(stack["AIRFLOW_CONN_AWS_DEFAULT"])
 
 
-class _ElsewhereSite(Site):
-    def __init__(self, name: str, airflow_port: int, aws_port: int, home: Path) -> None:
-        super().__init__(name, airflow_port, aws_port)
-        object.__setattr__(self, "_home", home)
-
-    @property
-    def home(self) -> Path:
-        return Path(self.__dict__["_home"])
-
-
 def test_all_of_airflow_shares_its_secrets(services: dict[str, Service]) -> None:
     for name in ("AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__API__SECRET_KEY", "AIRFLOW__CORE__FERNET_KEY"):
         values = {service.environment[name] for service in services.values() if name in service.environment}
         assert len(values) == 1, name
         assert all(not value or value.startswith("local-only-") for value in values), name
+
+
+# --- the images ---------------------------------------------------------------------------------------------------
+
+# What an image lacks is not to be found, although the tests' own environment has it.
+LACKING: Final = """\
+import sys
+
+
+class NotInTheImage:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {lacking!r}:
+            raise ModuleNotFoundError(f"{{name}} is not installed in the image", name=name)
+
+
+sys.meta_path.insert(0, NotInTheImage)
+"""
+
+
+def _lay_out(stage: Stage, folder: Path) -> Path:
+    """What /opt/airflow of the image holds, and none of the packages that it does not."""
+    for name in stage.copied:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    for name in ("logs", "site", "local-aws-state"):
+        (folder / name).mkdir()
+    installed = _with_dependencies(stage.installed)
+    lacking = {
+        module
+        for module, owners in packages_distributions().items()
+        if not {canonicalize_name(owner) for owner in owners} & installed
+    }
+    (folder / "sitecustomize.py").write_text(LACKING.format(lacking=lacking))
+    return folder
+
+
+def _with_dependencies(requirements: tuple[str, ...]) -> set[str]:
+    """The names of all distributions that installing these brings."""
+    found: set[tuple[str, str]] = set()
+    pending = [Requirement(text) for text in requirements]
+    while pending:
+        requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
+        for extra in {"", *requirement.extras}:
+            if (name, extra) not in found:
+                found.add((name, extra))
+                needed = [Requirement(text) for text in requires(name) or []]
+                pending += [each for each in needed if each.marker is None or each.marker.evaluate({"extra": extra})]
+    return {name for name, _ in found}
+
+
+def _environment_of_image(folder: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    # One thread each, and bytecode: the image has it.
+    return {"PATH": path, "HOME": str(folder), "AIRFLOW_HOME": str(folder), "PYTHONPATH": str(folder)}
+
+
+def test_the_lock_pins_whatever_the_images_install(stages: dict[str, Stage]) -> None:
+    pinned = {canonicalize_name(Requirement(line).name) for line in _requirements("requirements.lock")}
+    for name, stage in stages.items():
+        missing = {canonicalize_name(Requirement(text).name) for text in stage.installed} - pinned
+        assert not missing, f"{name} installs {', '.join(sorted(missing))}, which requirements.lock does not pin"
+
+
+def test_the_deployment_has_all_that_the_pipeline_imports_and_nothing_of_the_stand_in(
+    stages: dict[str, Stage], tmp_path: Path
+) -> None:
+    stage = stages["deployment"]
+    assert not {"local_aws", "local_stack"} & set(stage.copied)
+    folder = _lay_out(stage, tmp_path)
+    plugins = [f"rekognition.{file.stem}" for file in sorted((folder / "plugins" / "rekognition").glob("[a-z]*.py"))]
+    modules = ["label_images", "stop_idle_model", "airflow.providers.celery.executors.celery_executor", *plugins]
+    environment = _environment_of_image(folder)
+    environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(folder / "dags"), str(folder / "plugins")])
+    done = subprocess.run(
+        ["python", "-c", f"import {', '.join(modules)}"],
+        env=environment, cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_context_holds_what_the_images_copy_and_no_more(stages: dict[str, Stage]) -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    assert {line.removeprefix("!") for line in lines if line.startswith("!")} == set(stages["local"].copied)
+
+
+# --- every service's command on this machine ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Here:
+    """A small Compose: the services as processes of this machine, on free ports of loopback."""
+
+    folder: Path
+    services: dict[str, Service]
+    ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in PORTS})
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def up(self) -> None:
+        """As `up --wait`: start each service when all that it depends on is done, until all are."""
+        deadline = time.monotonic() + READY_SECONDS
+        done: set[str] = set()
+        while done != set(self.services):
+            for name in self.services.keys() - done:
+                if name not in self.processes:
+                    if self.services[name].depends_on.keys() <= done:
+                        self.start(name)
+                elif self._is_done(name):
+                    done.add(name)
+            missing = sorted(self.services.keys() - done)
+            assert time.monotonic() < deadline, f"not ready after {READY_SECONDS:.0f} s: {missing}\n{self.log(missing[0])}"
+            time.sleep(0.2)
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        """Run the service's command, its output in `<name>.log`."""
+        service = self.services[name]
+        # PostgreSQL refuses to run as root.
+        who: dict[str, Any] = {"user": "postgres", "group": "postgres"} if name == "postgres" and not os.getuid() else {}
+        # bash, because the image's entrypoint is one: it reads BASH_ENV.
+        command = ["bash", "-c", 'exec "$@"', "entrypoint", *self._here(service.command or _split(FOREIGN[name]))]
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self.processes[name] = subprocess.Popen(
+                command,
+                env=self._environment(service),
+                cwd=self.folder if service.is_ours else "/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **who,
+            )
+        return self.processes[name]
+
+    def is_healthy(self, name: str) -> bool:
+        """Run the service's health check."""
+        service = self.services[name]
+        command, environment = self._here(service.check), self._environment(service)
+        return subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, check=False).returncode == 0
+
+    def down(self) -> None:
+        """Stop everything, databases last: the others would wait for them."""
+        databases = {"postgres", "redis"} & self.processes.keys()
+        for names in (self.processes.keys() - databases, databases):
+            for name in names:
+                # PostgreSQL waits for its clients on SIGTERM.
+                self._signal(name, signal.SIGINT if name == "postgres" else signal.SIGTERM)
+            for name in names:
+                try:
+                    self.processes[name].wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    self._signal(name, signal.SIGKILL)
+
+    def log(self, name: str) -> str:
+        file = self.folder / f"{name}.log"
+        return f"{file.name}:\n{file.read_text(errors='replace')[-3000:]}" if file.exists() else f"{name} was not started"
+
+    def _is_done(self, name: str) -> bool:
+        code = self.processes[name].poll()
+        if name in ONE_SHOTS:
+            assert code in (None, 0), self.log(name)
+            return code == 0
+        assert code is None, f"{name} ended\n{self.log(name)}"
+        return self.is_healthy(name)
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.processes[name].pid, number)
+
+    def _environment(self, service: Service) -> dict[str, str]:
+        own = dict(zip(service.environment, self._here(list(service.environment.values())), strict=True))
+        return _environment_of_image(self.folder) | own if service.is_ours else {"PATH": os.environ["PATH"]} | own
+
+    def _here(self, texts: list[str]) -> list[str]:
+        """The containers' addresses and folders as this machine's: all that differs."""
+        places = {"/opt/airflow": str(self.folder), "0.0.0.0": "127.0.0.1"}  # noqa: S104
+        places |= {str(PORTS[name]): str(port) for name, port in self.ports.items()}
+        # Not 127.0.0.1: a bucket as a subdomain would go unnoticed, since nobody puts one before an IP address.
+        places |= {f"//{name}:": "//localhost:" for name in PORTS} | {f"@{name}:": "@localhost:" for name in PORTS}
+        pattern = "|".join(map(re.escape, places))
+        return [re.sub(rf"(?<!\d)({pattern})(?!\d)", lambda found: places[found[0]], text) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def here(
+    services: dict[str, Service], stages: dict[str, Stage], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Here]:
+    """Everything up and healthy, as `docker compose up --wait` leaves it."""
+    needed = {"initdb": "postgresql", "redis-server": "redis-server", "redis-cli": "redis-server", "curl": "curl"}
+    path = os.pathsep.join([os.environ["PATH"], *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))])
+    missing = sorted({package for program, package in needed.items() if shutil.which(program, path=path) is None})
+    assert not missing, f"This machine cannot run every service: install {', '.join(missing)} (names of Debian's packages)"
+    with pytest.MonkeyPatch.context() as patch, _database(services["postgres"], path) as data:
+        patch.setenv("PATH", path)
+        patch.setenv("PGDATA", str(data))
+        folder = _lay_out(stages["local"], tmp_path_factory.mktemp("airflow"))
+        all_here = Here(folder, services)
+        try:
+            all_here.up()
+            yield all_here
+        finally:
+            all_here.down()

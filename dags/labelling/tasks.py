@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from airflow.sdk import get_current_context, task
 
 from include import model
 from include.batches import list_pending, read_batch
-from include.decide import Backlog, Decision, count_backlog
+from include.decide import Decision, count_backlog
 from include.decide import decide as choose
 from include.drain import DrainReport
 from include.drain import drain as drain_queue
@@ -97,7 +97,7 @@ def decide(requested: list[str] | None) -> list[str]:
     backlog = count_backlog(s3, settings, keys, change=not dry_run)
     if dry_run:
         announced = context["ti"].xcom_pull(task_ids="drain", key="messages")
-        backlog = Backlog(backlog.batches, backlog.images + announced, backlog.doubles, backlog.oldest or _now())
+        backlog = replace(backlog, announced=announced)
     known = state.read()
     decision = choose(
         backlog, known, settings, now=_now(), units=params["inference_units"], by_hand=by_hand or requested is not None

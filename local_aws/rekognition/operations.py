@@ -13,9 +13,11 @@ from local_aws.json_service import JsonService, Operation, Problem, validation_m
 from local_aws.moto_services import bucket_exists
 from local_aws.rekognition import manifests
 from local_aws.rekognition.account import Account
-from local_aws.rekognition.detection import Detection, read_image
+from local_aws.rekognition.descriptions import describe_dataset, describe_project, describe_version, present
+from local_aws.rekognition.detection import Detection
 from local_aws.rekognition.resources import Dataset, Project, ProjectVersion, S3Location
-from local_aws.rekognition.training import Images, Trainer, split
+from local_aws.rekognition.sources import chosen, read_manifest
+from local_aws.rekognition.training import Trainer
 from local_aws.rekognition.worker import VisionWorkers
 from local_aws.wire import AwsError, Request
 
@@ -99,7 +101,7 @@ class _Operations:
             and (names is None or project.name in names)
         ]
         page, token = _page(projects, arguments)
-        return _present(ProjectDescriptions=[_describe_project(project) for project in page], NextToken=token)
+        return present(ProjectDescriptions=[describe_project(project) for project in page], NextToken=token)
 
     async def create_dataset(self, arguments: Arguments, request: Request) -> Arguments:
         project = self._account.project(arguments["ProjectArn"])
@@ -109,7 +111,7 @@ class _Operations:
         if "DatasetArn" in source:
             manifest, location = self._account.dataset(source["DatasetArn"]).manifest, None
         elif "GroundTruthManifest" in source:
-            manifest, location = _read_manifest(source["GroundTruthManifest"], request.region)
+            manifest, location = read_manifest(source["GroundTruthManifest"], request.region)
         else:
             manifest, location = manifests.Manifest(), None
         problem = manifest.problem if location else ""
@@ -120,22 +122,7 @@ class _Operations:
         return {"DatasetArn": arn}
 
     async def describe_dataset(self, arguments: Arguments, request: Request) -> Arguments:
-        dataset = self._account.dataset(arguments["DatasetArn"])
-        entries, errors = dataset.manifest.entries, dataset.manifest.errors
-        description = {
-            "CreationTimestamp": dataset.created_at,
-            "LastUpdatedTimestamp": dataset.created_at,
-            "Status": dataset.status,
-            "StatusMessage": dataset.status_message or "The dataset was created.",
-            "StatusMessageCode": "CLIENT_ERROR" if dataset.status_message else "SUCCESS",
-            "DatasetStats": {
-                "LabeledEntries": sum(1 for entry in entries if entry.labels),
-                "TotalEntries": len(entries) + len(errors),
-                "TotalLabels": len(dataset.manifest.label_names),
-                "ErrorEntries": len(errors),
-            },
-        }
-        return {"DatasetDescription": description}
+        return {"DatasetDescription": describe_dataset(self._account.dataset(arguments["DatasetArn"]))}
 
     async def create_project_version(self, arguments: Arguments, request: Request) -> Arguments:
         project = self._account.project(arguments["ProjectArn"])
@@ -144,7 +131,7 @@ class _Operations:
         )
         if not bucket_exists(output.bucket):
             raise AwsError("InvalidParameterException", f"The OutputConfig bucket {output.bucket!r} does not exist")
-        images, inputs, split_off = self._images(project, arguments, request.region)
+        images, inputs, split_off = chosen(project, arguments, request.region)
         version = self._account.create_version(project, arguments["VersionName"], output)
         version.inputs, version.auto_created_test = inputs, split_off
         version.description = arguments.get("VersionDescription", "")
@@ -152,31 +139,13 @@ class _Operations:
         self._start_in_background(self._trainer.train(version, images))
         return {"ProjectVersionArn": version.arn}
 
-    def _images(
-        self, project: Project, arguments: Arguments, region: str
-    ) -> tuple[Images, dict[str, S3Location], bool]:
-        """What to train on and test with: manifests given in the request, or the project's datasets."""
-        training = _assets(arguments.get("TrainingData"), region)
-        testing = _assets(arguments.get("TestingData"), region)
-        if training is None:
-            training, testing = (_dataset(project.datasets.get(kind)) for kind in ("TRAIN", "TEST"))
-        if training is None:
-            reason = f"The project {project.name} has no training dataset, and the request has no TrainingData"
-            raise AwsError("InvalidParameterException", reason)
-        inputs = {"training": training[1]} if training[1] else {}
-        if testing is None:
-            return split(training[0].entries), inputs, True
-        if testing[1]:
-            inputs["testing"] = testing[1]
-        return Images(training[0].entries, testing[0].entries), inputs, False
-
     async def describe_project_versions(self, arguments: Arguments, request: Request) -> Arguments:
         await asyncio.sleep(self._account.settings.describe_delay)
         project = self._account.project(arguments["ProjectArn"])
         names = arguments.get("VersionNames")
         versions = [each for each in self._account.versions_of(project.arn) if names is None or each.name in names]
         page, token = _page(versions, arguments)
-        return _present(ProjectVersionDescriptions=[_describe_version(each) for each in page], NextToken=token)
+        return present(ProjectVersionDescriptions=[describe_version(each) for each in page], NextToken=token)
 
     async def start_project_version(self, arguments: Arguments, request: Request) -> Arguments:
         version = self._account.start(
@@ -209,38 +178,6 @@ class _Operations:
         return {"Tags": dict(self._account.tags(arguments["ResourceArn"]))}
 
 
-_Source = tuple[manifests.Manifest, S3Location | None]
-
-
-def _assets(data: Arguments | None, region: str) -> _Source | None:
-    """The manifests of TrainingData or TestingData as one; None where there are none."""
-    if not data or not data.get("Assets"):
-        return None
-    read = [_read_manifest(asset.get("GroundTruthManifest", {}), region) for asset in data["Assets"]]
-    for manifest, _ in read:
-        if manifest.problem:
-            raise AwsError("InvalidParameterException", manifest.problem)
-    entries = tuple(entry for manifest, _ in read for entry in manifest.entries)
-    return manifests.Manifest(entries), read[0][1]
-
-
-def _dataset(dataset: Dataset | None) -> _Source | None:
-    if dataset is None:
-        return None
-    if dataset.status != "CREATE_COMPLETE":
-        reason = f"The dataset {dataset.arn} is {dataset.status}: {dataset.status_message}"
-        raise AwsError("InvalidParameterException", reason)
-    return dataset.manifest, dataset.source
-
-
-def _read_manifest(ground_truth: Arguments, region: str) -> tuple[manifests.Manifest, S3Location]:
-    s3_object = ground_truth.get("S3Object", {})
-    if not s3_object.get("Bucket") or not s3_object.get("Name"):
-        raise AwsError("InvalidParameterException", "GroundTruthManifest.S3Object needs Bucket and Name")
-    location = S3Location(s3_object["Bucket"], s3_object["Name"], s3_object.get("Version"))
-    return manifests.parse(read_image(s3_object, region)), location
-
-
 def _page(items: Sequence[_Item], arguments: Arguments) -> tuple[Sequence[_Item], str | None]:
     """The page after NextToken, which is the ARN that the last page ended with."""
     most = arguments.get("MaxResults", 100)
@@ -252,60 +189,3 @@ def _page(items: Sequence[_Item], arguments: Arguments) -> tuple[Sequence[_Item]
         first = ends[0]
     page = items[first : first + most]
     return page, page[-1].arn if first + most < len(items) else None
-
-
-def _describe_project(project: Project) -> Arguments:
-    return {
-        "ProjectArn": project.arn,
-        "CreationTimestamp": project.created_at,
-        "Status": "CREATED",
-        "Feature": project.feature,
-        "AutoUpdate": project.auto_update,
-        "Datasets": [
-            {
-                "CreationTimestamp": dataset.created_at,
-                "DatasetType": dataset.kind,
-                "DatasetArn": dataset.arn,
-                "Status": dataset.status,
-            }
-            for dataset in project.datasets.values()
-        ],
-    }
-
-
-def _describe_version(version: ProjectVersion) -> Arguments:
-    trained = version.trained
-    description = _present(
-        ProjectVersionArn=version.arn,
-        CreationTimestamp=version.created_at,
-        Status=version.status,
-        StatusMessage=version.status_message or None,
-        MinInferenceUnits=version.min_units,
-        MaxInferenceUnits=version.max_units,
-        TrainingEndTimestamp=version.training_ended_at,
-        VersionDescription=version.description or None,
-        Feature="CUSTOM_LABELS",
-        OutputConfig={"S3Bucket": version.output.bucket, "S3KeyPrefix": version.output.key},
-        TrainingDataResult={"Input": _asset_list(version.inputs.get("training"))},
-        TestingDataResult={
-            "Input": {**_asset_list(version.inputs.get("testing")), "AutoCreate": version.auto_created_test}
-        },
-    )
-    if trained is not None:
-        description["BillableTrainingTimeInSeconds"] = trained.billable_seconds
-        description["EvaluationResult"] = {"F1Score": trained.f1, "Summary": {"S3Object": _s3_object(trained.summary)}}
-        description["TrainingDataResult"]["Output"] = _asset_list(trained.manifests["training"])
-        description["TestingDataResult"]["Output"] = _asset_list(trained.manifests["testing"])
-    return description
-
-
-def _asset_list(location: S3Location | None) -> Arguments:
-    return {"Assets": [{"GroundTruthManifest": {"S3Object": _s3_object(location)}}] if location else []}
-
-
-def _s3_object(location: S3Location) -> Arguments:
-    return _present(Bucket=location.bucket, Name=location.key, Version=location.version_id)
-
-
-def _present(**members: Any) -> Arguments:
-    return {name: value for name, value in members.items() if value is not None}

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from moto.core.exceptions import ServiceException
+
 from local_aws.moto_services import MotoServices, read_object, write_object
 from local_aws.rekognition.account import Account
 from local_aws.rekognition.manifests import MAX_INVALID_SHARE, Entry
@@ -53,8 +55,12 @@ class Trainer:
 
     async def train(self, version: ProjectVersion, images: Images) -> None:
         """Train, and write the evaluation summary and both manifests below the version's output location."""
-        await self._train(version, images)
-        self._trained()
+        try:
+            await self._train(version, images)
+        finally:
+            if version.status == "TRAINING_IN_PROGRESS":
+                self._account.training_failed(version, "Amazon Rekognition experienced a service issue")
+            self._trained()
 
     async def _train(self, version: ProjectVersion, images: Images) -> None:
         started = time.monotonic()
@@ -66,7 +72,11 @@ class Trainer:
             self._account.training_failed(version, str(error))
             return
         billable_seconds = math.ceil(time.monotonic() - started)
-        trained = await self._moto.run(lambda: _write_outputs(version, images, result, billable_seconds))
+        try:
+            trained = await self._moto.run(lambda: _write_outputs(version, images, result, billable_seconds))
+        except ServiceException as error:
+            self._account.training_failed(version, f"Cannot write to the bucket {version.output.bucket}: {error}")
+            return
         self._account.training_completed(version, trained)
 
 

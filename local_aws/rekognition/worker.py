@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -83,7 +84,8 @@ class VisionWorkers:
 
     async def warm(self) -> None:
         """Have a worker import what it needs before it is needed."""
-        await self._run(_warm)
+        with contextlib.suppress(WorkerDied):
+            await self._run(_warm)
 
     def close(self) -> None:
         """End the workers, whatever they are doing."""

@@ -9,7 +9,7 @@ from typing import Any
 from local_aws.sqs.queue import Limits
 from local_aws.wire import AwsError
 
-# name: (default, lowest, highest)
+# By name: the default, the lowest and the highest value.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
 _NUMBERS = {
     "DelaySeconds": (0, 0, 900),
@@ -73,7 +73,8 @@ def redrive(attributes: Mapping[str, str]) -> tuple[str, int] | None:
         )
         raise AwsError("InvalidParameterValue", message) from None
     if not 1 <= most <= 1_000:
-        message = f"Value {text} for parameter RedrivePolicy is invalid. Reason: Invalid value for maxReceiveCount: {most}, valid values are from 1 to 1000 both inclusive."
+        reason = f"Invalid value for maxReceiveCount: {most}, valid values are from 1 to 1000 both inclusive."
+        message = f"Value {text} for parameter RedrivePolicy is invalid. Reason: {reason}"
         raise AwsError("InvalidParameterValue", message)
     return target, most
 

@@ -6,40 +6,20 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operat
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 from local_aws.json_service import JsonService, Operation, Problem
 from local_aws.sqs import attributes as queue_attributes
-from local_aws.sqs.messages import on_the_wire, outgoing
+from local_aws.sqs.batches import MAX_BATCH_BYTES, act_on_each, check_entries, query_code
+from local_aws.sqs.deliveries import delivery
+from local_aws.sqs.messages import outgoing
 from local_aws.sqs.queue import MAX_VISIBILITY_SECONDS, Received
 from local_aws.sqs.service import Queues, Record
 from local_aws.wire import AwsError, Request
 
 Arguments = dict[str, Any]
-
-_ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
-MAX_BATCH_BYTES = 1_048_576
-
-# Errors that kept their names of the query protocol, which is what botocore reports as the code:
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
-_QUERY_CODES = {
-    "QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue",
-    "QueueNameExists": "QueueAlreadyExists",
-} | {
-    name: f"AWS.SimpleQueueService.{name}"
-    for name in (
-        "BatchEntryIdsNotDistinct",
-        "BatchRequestTooLong",
-        "EmptyBatchRequest",
-        "InvalidBatchEntryId",
-        "MessageNotInflight",
-        "TooManyEntriesInBatchRequest",
-        "UnsupportedOperation",
-    )
-}
 
 
 def sqs_service(queues: Queues) -> JsonService:
@@ -57,7 +37,7 @@ def _invalid(problems: list[Problem]) -> AwsError | None:
 
 
 def _error_headers(error: AwsError) -> list[tuple[str, str]]:
-    return [("x-amzn-query-error", f"{_QUERY_CODES.get(error.code, error.code)};Sender")]
+    return [("x-amzn-query-error", f"{query_code(error)};Sender")]
 
 
 class _Operations:
@@ -178,12 +158,12 @@ class _Operations:
 
     async def send_message_batch(self, arguments: Arguments, request: Request) -> Arguments:
         record = self._record(arguments, request)
-        _check_entries(arguments["Entries"], "SendMessage")
+        check_entries(arguments["Entries"], "SendMessage")
         size = sum(outgoing(entry).size_bytes for entry in arguments["Entries"])
         if size > MAX_BATCH_BYTES:
             message = f"Batch requests cannot be longer than {MAX_BATCH_BYTES} bytes. You have sent {size} bytes."
             raise AwsError("BatchRequestTooLong", message)
-        return _each(arguments["Entries"], lambda entry: self._send(record, entry))
+        return act_on_each(arguments["Entries"], lambda entry: self._send(record, entry))
 
     async def receive_message(self, arguments: Arguments, request: Request) -> Arguments:
         record = self._record(arguments, request)
@@ -197,7 +177,7 @@ class _Operations:
             _check_range("VisibilityTimeout", visibility, 0, MAX_VISIBILITY_SECONDS)
         receiving = self._queues.receive(record, count, wait_seconds=wait, visibility_seconds=visibility)
         received = await (_unless_gone(receiving, request) if wait else receiving)
-        messages = [_received(each, arguments, self._queues.account_id) for each in received]
+        messages = [delivery(each, arguments, self._queues.account_id) for each in received]
         return {"Messages": messages} if messages else {}
 
     async def delete_message(self, arguments: Arguments, request: Request) -> Arguments:
@@ -206,13 +186,13 @@ class _Operations:
 
     async def delete_message_batch(self, arguments: Arguments, request: Request) -> Arguments:
         record = self._record(arguments, request)
-        _check_entries(arguments["Entries"], "DeleteMessage")
+        check_entries(arguments["Entries"], "DeleteMessage")
 
         def delete(entry: Arguments) -> Arguments:
             record.queue.delete(entry["ReceiptHandle"])
             return {}
 
-        return _each(arguments["Entries"], delete)
+        return act_on_each(arguments["Entries"], delete)
 
     async def change_message_visibility(self, arguments: Arguments, request: Request) -> Arguments:
         return self._change(self._record(arguments, request), arguments)
@@ -225,8 +205,8 @@ class _Operations:
 
     async def change_message_visibility_batch(self, arguments: Arguments, request: Request) -> Arguments:
         record = self._record(arguments, request)
-        _check_entries(arguments["Entries"], "ChangeMessageVisibility")
-        return _each(arguments["Entries"], lambda entry: self._change(record, entry))
+        check_entries(arguments["Entries"], "ChangeMessageVisibility")
+        return act_on_each(arguments["Entries"], lambda entry: self._change(record, entry))
 
     async def start_message_move_task(self, arguments: Arguments, request: Request) -> Arguments:
         source = self._source(arguments["SourceArn"])
@@ -271,72 +251,6 @@ async def _unless_gone(receiving: Awaitable[list[Received]], request: Request) -
     finally:
         waiting.cancel()
         gone.cancel()
-
-
-def _received(received: Received, arguments: Arguments, account_id: str) -> Arguments:
-    message = received.message
-    system = {
-        "ApproximateReceiveCount": str(message.receive_count),
-        "ApproximateFirstReceiveTimestamp": str(int(message.first_received_at * 1_000)),
-        "SentTimestamp": str(int(message.sent_at * 1_000)),
-        "SenderId": account_id,
-    } | {name: str(value.get("StringValue", "")) for name, value in message.system_attributes.items()}
-    if message.source_queue_arn:
-        system["DeadLetterQueueSourceArn"] = message.source_queue_arn
-    wanted = {*arguments.get("AttributeNames", ()), *arguments.get("MessageSystemAttributeNames", ())}
-    attributes = {
-        name: value
-        for name, value in message.attributes.items()
-        if any(_matches(name, pattern) for pattern in arguments.get("MessageAttributeNames", ()))
-    }
-    answer: Arguments = {
-        "MessageId": message.id,
-        "ReceiptHandle": received.receipt_handle,
-        "MD5OfBody": message.body_md5,
-        "Body": message.body,
-    }
-    chosen = {name: value for name, value in system.items() if name in wanted or "All" in wanted}
-    if chosen:
-        answer["Attributes"] = chosen
-    if attributes:
-        answer["MD5OfMessageAttributes"] = message.attributes_md5
-        answer["MessageAttributes"] = on_the_wire(attributes)
-    return answer
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Whether a message attribute is asked for: by its name, `All`, `.*` or `prefix.*`."""
-    if pattern in ("All", ".*"):
-        return True
-    return name.startswith(pattern[:-2]) if pattern.endswith(".*") else name == pattern
-
-
-def _each(entries: list[Arguments], act: Callable[[Arguments], Arguments]) -> Arguments:
-    """Act on every entry of a batch; one that fails does not stop the others."""
-    successful, failed = [], []
-    for entry in entries:
-        try:
-            successful.append({"Id": entry["Id"]} | act(entry))
-        except AwsError as error:
-            code = _QUERY_CODES.get(error.code, error.code)
-            failed.append({"Id": entry["Id"], "SenderFault": True, "Code": code, "Message": error.message})
-    return {"Successful": successful} | ({"Failed": failed} if failed else {})
-
-
-def _check_entries(entries: list[Arguments], action: str) -> None:
-    if not entries:
-        message = f"There should be at least one {action}BatchRequestEntry in the request."
-        raise AwsError("EmptyBatchRequest", message)
-    if len(entries) > 10:
-        message = f"Maximum number of entries per request are 10. You have sent {len(entries)}."
-        raise AwsError("TooManyEntriesInBatchRequest", message)
-    ids = [entry["Id"] for entry in entries]
-    for entry_id in ids:
-        if not _ENTRY_ID.fullmatch(entry_id):
-            message = "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long."
-            raise AwsError("InvalidBatchEntryId", message)
-        if ids.count(entry_id) > 1:
-            raise AwsError("BatchEntryIdsNotDistinct", f"Id {entry_id} repeated.")
 
 
 def _check_range(name: str, value: int, lowest: int, highest: int) -> None:

@@ -151,6 +151,14 @@ def test_flags_that_make_no_sense_end_it_with_the_reason(flags: tuple[str, ...],
     assert why in ended.stderr
 
 
+def test_a_port_in_use_is_said_so(server: LocalAws) -> None:
+    port = server.endpoint_url.rpartition(":")[2]
+    command = [sys.executable, "-m", "local_aws", "--port", port]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
+
+
 def test_the_ready_line_is_one_json_object(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-m", "local_aws", "--port", "0"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

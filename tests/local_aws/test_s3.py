@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,13 +84,14 @@ def test_writes_are_conditional(s3: Any, bucket: str) -> None:
         s3.put_object(Bucket=bucket, Key="lease", Body=b"2", IfNoneMatch="*")
     assert code(error) == (412, "PreconditionFailed")
     second = s3.put_object(Bucket=bucket, Key="lease", Body=b"2", IfMatch=etag)["ETag"]
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: s3.put_object(Bucket=bucket, Key="lease", Body=b"3", IfMatch=etag),
         lambda: s3.delete_object(Bucket=bucket, Key="lease", IfMatch=etag),
         lambda: s3.copy_object(
             Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "lease"}, CopySourceIfMatch=etag
         ),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(ClientError) as error:
             call()
         assert code(error) == (412, "PreconditionFailed")

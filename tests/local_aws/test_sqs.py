@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -134,11 +135,12 @@ def test_a_message_of_one_mebibyte_is_the_longest(sqs: Any, queue: str) -> None:
 
 
 def test_an_unknown_queue_is_the_exception_that_boto3_names(sqs: Any, queue: str) -> None:
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: sqs.get_queue_url(QueueName="nowhere"),
         lambda: sqs.receive_message(QueueUrl=f"{queue}-gone"),
         lambda: sqs.send_message(QueueUrl=f"{queue}-gone", MessageBody="x"),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(sqs.exceptions.QueueDoesNotExist) as error:
             call()
         assert code(error) == "AWS.SimpleQueueService.NonExistentQueue"

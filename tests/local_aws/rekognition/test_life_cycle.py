@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,24 @@ def test_training_on_one_label_or_on_missing_images_fails_with_the_reason(
         rekognition.start_project_version(ProjectVersionArn=version["ProjectVersionArn"], MinInferenceUnits=1)
 
 
+def test_training_that_cannot_write_its_results_fails(
+    aws: LocalAws, rekognition: Any, model: Model, bucket: str, name: str
+) -> None:
+    project_arn = rekognition.create_project(ProjectName=name)["ProjectArn"]
+    source = {"S3Object": {"Bucket": DATA_BUCKET, "Name": "train.manifest"}}
+    arguments = {
+        "ProjectArn": project_arn,
+        "VersionName": "v",
+        "TrainingData": {"Assets": [{"GroundTruthManifest": source}]},
+    }
+    with pytest.raises(rekognition.exceptions.InvalidParameterException, match="no-such-bucket"):
+        rekognition.create_project_version(**arguments, OutputConfig={"S3Bucket": "no-such-bucket"})
+    arn = rekognition.create_project_version(**arguments, OutputConfig={"S3Bucket": bucket})["ProjectVersionArn"]
+    aws.client("s3").delete_bucket(Bucket=bucket)
+    version = Model(project_arn, arn, "v")
+    wait_for(lambda: status(rekognition, version) == "TRAINING_FAILED", seconds=60)
+
+
 def test_boto3_waits_until_a_model_runs(rekognition: Any, model: Model) -> None:
     started = rekognition.start_project_version(
         ProjectVersionArn=model.version_arn, MinInferenceUnits=2, MaxInferenceUnits=4
@@ -169,14 +188,15 @@ def test_the_meter_counts_a_run(aws: LocalAws, rekognition: Any, model: Model) -
 
 def test_what_does_not_exist_is_not_found(rekognition: Any) -> None:
     image = {"Bytes": b"x"}
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: rekognition.describe_project_versions(ProjectArn=NO_PROJECT),
         lambda: rekognition.start_project_version(ProjectVersionArn=NO_VERSION, MinInferenceUnits=1),
         lambda: rekognition.stop_project_version(ProjectVersionArn=NO_VERSION),
         lambda: rekognition.delete_project_version(ProjectVersionArn=NO_VERSION),
         lambda: rekognition.detect_custom_labels(ProjectVersionArn=NO_VERSION, Image=image),
         lambda: rekognition.list_tags_for_resource(ResourceArn=NO_VERSION),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(rekognition.exceptions.ResourceNotFoundException):
             call()
 
