@@ -13,7 +13,7 @@ COPY --chown=airflow:0 dags dags
 RUN python -m compileall -q include plugins dags
 
 FROM pipeline AS local
-RUN pip install --no-cache-dir --constraint requirements.lock "moto[server]" scikit-image scikit-learn uvicorn
+RUN pip install --no-cache-dir --constraint requirements.lock "moto[server]" scikit-learn uvicorn
 COPY --chown=airflow:0 local_aws local_aws
 COPY --chown=airflow:0 local_stack local_stack
 # Volumes take the owner of the folder that they are mounted on.

@@ -114,8 +114,9 @@ def decide(
     waited_minutes = (now - backlog.oldest).total_seconds() / 60 if backlog.oldest else 0.0
     if not by_hand and backlog.all_images < settings.minimum_backlog and waited_minutes < settings.maximum_wait_minutes:
         reason = (
-            f"Postponed: {_counted(backlog.all_images, 'image')} pending, fewer than the minimum of {settings.minimum_backlog:,}, and the "
-            f"oldest has waited {waited_minutes:.0f} of at most {settings.maximum_wait_minutes:.0f} minutes."
+            f"Postponed: {_counted(backlog.all_images, 'image')} pending, fewer than the minimum of "
+            f"{settings.minimum_backlog:,}, and the oldest has waited {waited_minutes:.0f} of at most "
+            f"{settings.maximum_wait_minutes:.0f} minutes."
         )
         return Decision(start=False, reason=reason, images=backlog.all_images)
     return plan

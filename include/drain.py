@@ -78,7 +78,9 @@ class _Round:
 
 def drain(sqs: Any, s3: Any, settings: Settings, *, monotonic: Callable[[], float]) -> DrainReport:
     """Empty the queue into pending batches, in rounds: while one is being received, the one before is made durable."""
-    size = math.ceil(ROUND_MESSAGES / settings.batch_size) * settings.batch_size
+    # Room for a full answer to every thread at once: one that finds none cannot say that the queue is empty.
+    room = max(ROUND_MESSAGES, settings.threads * MESSAGES_PER_CALL)
+    size = math.ceil(room / settings.batch_size) * settings.batch_size
     total = DrainReport()
     with ThreadPoolExecutor(max_workers=1) as settler:
         settled: Future[DrainReport] | None = None

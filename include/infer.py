@@ -222,6 +222,7 @@ class _Caller:
     def _label(self, entry: Checked) -> Outcome | None:
         """Call until the image has an outcome; None where the work was stopped before."""
         attempts = 0
+        began = self.monotonic()
         while not self.work.stop.is_set():
             self.pacer.wait()
             try:
@@ -241,7 +242,7 @@ class _Caller:
             self.pacer.served()
             if kind == "transient":
                 attempts += 1
-                if attempts < ATTEMPTS or self._is_outage(code, message):
+                if attempts < ATTEMPTS or self._is_outage(began, code, message):
                     self.work.stop.wait(random.uniform(0, FIRST_BACKOFF_SECONDS * 2 ** min(attempts, ATTEMPTS)))
                     continue
                 return self._outcome(entry, "FAILED", code, f"{message} ({attempts} attempts)")
@@ -287,8 +288,10 @@ class _Caller:
             request_id=answer.get("ResponseMetadata", {}).get("RequestId", ""),
         )
 
-    def _is_outage(self, code: str, message: str) -> bool:
-        """Whether nothing at all succeeds: then the image is not to blame.
+    def _is_outage(self, began: float, code: str, message: str) -> bool:
+        """Whether nothing at all has succeeded since an image's first call: then the image is not to blame.
+
+        Where no other images are left, nothing else can succeed: they get some time, not all of it.
 
         :raises TransientError: once that has lasted.
         """
@@ -297,7 +300,8 @@ class _Caller:
             raise TransientError(
                 f"DetectCustomLabels has failed for {silent:.0f} s without a success ({code}: {message})."
             )
-        return silent > OUTAGE_SECONDS / 4
+        is_alone = self.work.todo.empty() and silent > OUTAGE_SECONDS / 4
+        return self.work.last_success < began and not is_alone
 
     def _raise_if_run_is_over(self, kind: Kind, code: str, message: str) -> None:
         if kind == "model":

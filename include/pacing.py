@@ -8,6 +8,7 @@ model need not talk to each other: each one's throttled calls tell it to make ro
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -40,7 +41,8 @@ class Pacer:
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._rate = max(first_rate or FIRST_RATE, SLOWEST_RATE)
-        self._doubling = True
+        # The rate up to which doubling is safe: unlimited at first, then what was served before.
+        self._safe = math.inf
         self._next_call = monotonic()
         self._since = monotonic()
         self._served = self._throttled = 0
@@ -49,6 +51,10 @@ class Pacer:
     def rate(self) -> float:
         """Calls a second at the moment."""
         return self._rate
+
+    @property
+    def _is_doubling(self) -> bool:
+        return self._rate * DOUBLING < self._safe
 
     def wait(self) -> None:
         """Return when the next call may be made. One caller waits for its moment, the others for their turn."""
@@ -71,17 +77,20 @@ class Pacer:
             self._served += served
             self._throttled += throttled
             elapsed = self._monotonic() - self._since
-            interval = DOUBLING_INTERVAL_SECONDS if self._doubling else PROBE_INTERVAL_SECONDS
+            interval = DOUBLING_INTERVAL_SECONDS if self._is_doubling else PROBE_INTERVAL_SECONDS
             if elapsed >= interval and self._served + self._throttled >= INTERVAL_CALLS:
                 self._adjust(elapsed)
 
     def _adjust(self, elapsed: float) -> None:
         delivered = self._served / elapsed
         if self._throttled:
-            self._doubling = False
+            # Refused everything says nothing of how much is served: a storm must not leave the rate crawling for minutes.
+            if delivered:
+                known = 0.0 if self._safe == math.inf else self._safe / DOUBLING
+                self._safe = max(known, self._rate, FIRST_RATE)
             self._rate = max(min(self._rate, delivered), SLOWEST_RATE)
         elif delivered >= self._rate / DOUBLING:
             # Grow only while the calls are really being made: a rate that nobody uses says nothing about the service.
-            self._rate *= DOUBLING if self._doubling else PROBE
+            self._rate *= DOUBLING if self._is_doubling else PROBE
         self._since = self._monotonic()
         self._served = self._throttled = 0

@@ -59,8 +59,8 @@ def preflight(s3: Any, settings: Settings, batch: Batch, *, run_id: str, now: Ca
     checked = in_parallel(check, batch.images, threads=settings.threads)
     if all(entry.outcome and entry.outcome.error_code == ACCESS_DENIED for entry in checked):
         raise TerminalError(
-            f"May not read one of the {len(checked)} images of batch {batch.batch_id}, such as {batch.images[0].uri}. Give the role "
-            "s3:GetObject (and kms:Decrypt) on the bucket. Nothing is lost: the batch stays pending."
+            f"May not read any of the {len(checked)} images of batch {batch.batch_id}, such as {batch.images[0].uri}. "
+            "Give the role s3:GetObject (and kms:Decrypt) on the bucket. Nothing is lost: the batch stays pending."
         )
     write_preflight(s3, settings.final_bucket, batch.batch_id, checked)
     return checked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from include import objects
 from include.batches import Batch, plan_batches, write_batches
@@ -15,6 +14,7 @@ from include.settings import Settings
 
 EXTENSIONS: Final = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 URIS_SHOWN: Final = 5
+SCHEME: Final = "s3://"
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -22,10 +22,10 @@ def split_uri(uri: str) -> tuple[str, str]:
 
     :raises SelectionError: where it is no S3 URI.
     """
-    scheme, bucket = urlsplit(uri).scheme, uri[5:].partition("/")[0]
-    if scheme != "s3" or not bucket:
+    bucket, _, key = uri.removeprefix(SCHEME).partition("/")
+    if not uri.startswith(SCHEME) or not bucket:
         raise SelectionError(f"{uri!r} is not an S3 URI (s3://bucket/key).")
-    return bucket, uri[5:].partition("/")[2]
+    return bucket, key
 
 
 def find_images(
@@ -57,7 +57,7 @@ def _below(s3: Any, bucket: str, prefix: str, *, force: bool) -> Iterator[ImageR
 def _listed(s3: Any, settings: Settings, asked: Iterable[tuple[str, str]], *, force: bool) -> list[ImageRef]:
     def look(place: tuple[str, str]) -> ImageRef | str:
         bucket, key = place
-        head = objects.head(s3, bucket, key)
+        head = objects.head(s3, bucket, key) if key else None
         if head is None:
             return f"s3://{bucket}/{key}"
         return _image(bucket, key, head["ETag"], head["ContentLength"], head["LastModified"], force)

@@ -66,19 +66,20 @@ def main() -> int:
 
 def _run(stack: Stack) -> Findings:
     shutil.rmtree(stack.site.home / "final-bucket", ignore_errors=True)
-    with _doing("Start local AWS"):
+    with _doing("Start local AWS: buckets, queue, notification"):
+        database = _in_background(stack.prepare_airflow)
         stack.start_local_aws(*MODEL)
-    s3, sqs, rekognition = (stack.client(service) for service in ("s3", "sqs", "rekognition"))
-    database = _in_background(stack.prepare_airflow)
-    with _doing("Create buckets, queues, notification; train the model on drawn scenes"):
+        s3, sqs, rekognition = (stack.client(service) for service in ("s3", "sqs", "rekognition"))
         seed.create_buckets_and_queues(s3, sqs)
+    with _doing(f"Draw {seed.TRAINING_IMAGES + seed.TEST_IMAGES} scenes and begin to train a model on them"):
         project_arn, version_arn = seed.train_model(s3, rekognition)
-        trained = seed.wait_until_trained(rekognition, project_arn)
-    with _doing("Start Airflow (scheduler, Dag processor, triggerer, API server) and upload meanwhile"):
+    # Training and Airflow's start take a few seconds each: side by side.
+    with _doing("Start Airflow (scheduler, Dag processor, triggerer, API server), upload, end training"):
         database()
         stack.start_airflow(SETTINGS | seed.pipeline_settings(stack.site, project_arn, version_arn))
         uploads = list(an_hour_of_uploads())
         _upload(s3, sqs, stack.site, uploads)
+        trained = seed.wait_until_trained(rekognition, project_arn)
         airflow = stack.wait_for_airflow("label_images")
     console.print(
         f"  [dim]model {seed.VERSION}: F1 {trained['EvaluationResult']['F1Score']:.2f} on test images - "

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, Final
 
 import boto3
@@ -42,19 +43,20 @@ class Stack:
         self._wait(LOCAL_AWS, lambda: httpx.get(f"{self.site.aws_url}/_local_aws/health").is_success)
 
     def prepare_airflow(self) -> None:
-        """Make Airflow's database and login; quick where they are there already."""
+        """Make Airflow's database and login; nothing to do where this version of Airflow has made them before."""
         home = self.site.airflow_home
         home.mkdir(parents=True, exist_ok=True)
         (home / "passwords.json").write_text(json.dumps({USER: PASSWORD}))
+        made = home / f"database-{metadata.version('apache-airflow')}"
+        if made.exists():
+            return
+        environment = self.site.airflow_environment({})
         done = subprocess.run(
-            [_airflow(), "db", "migrate"],
-            env=self.site.airflow_environment({}),
-            capture_output=True,
-            text=True,
-            check=False,
+            [_airflow(), "db", "migrate"], env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise StackError(f"`airflow db migrate` failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        made.touch()
 
     def start_airflow(self, settings: dict[str, str], components: Sequence[str] = COMPONENTS) -> None:
         """Start the components; all four are ready some eight seconds later (:meth:`wait_for_airflow`)."""

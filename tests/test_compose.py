@@ -12,11 +12,12 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import distribution, packages_distributions, requires
 from pathlib import Path
@@ -28,20 +29,30 @@ from airflow.configuration import conf
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from local_stack import processes
 from local_stack.environment import TUNING, Site, free_port
 from local_stack.stack import Airflow
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ONE_SHOTS: Final = {"seed", "airflow-init"}
-LONG_RUNNING: Final = {
-    "postgres", "redis", "local-aws", "api-server", "scheduler", "dag-processor", "triggerer", "worker"
-}  # fmt: skip
-# Inside the containers; each is named once in docker-compose.yaml's addresses.
+AIRFLOW: Final = {"api-server", "scheduler", "dag-processor", "triggerer", "worker"}
+LONG_RUNNING: Final = {"postgres", "redis", "local-aws"} | AIRFLOW
+# Where they listen inside the containers.
 PORTS: Final = {"postgres": 5432, "redis": 6379, "local-aws": 4599, "api-server": 8080, "scheduler": 8974}
-# What the two foreign images run by default.
-FOREIGN: Final = {"postgres": "postgres -p 5432 -h 127.0.0.1", "redis": "redis-server --port 6379 --bind 127.0.0.1"}
-READY_SECONDS: Final = 60.0
+# What the two foreign images run by default, and where they keep their data.
+DATA: Final = "/var/lib/postgresql/data"
+FOREIGN: Final = {
+    "postgres": f"postgres -D {DATA} -k {DATA} -h 127.0.0.1 -p 5432 -F",
+    "redis": "redis-server --bind 127.0.0.1 --port 6379",
+}
+# Debian keeps PostgreSQL's programs off the path.
+PATH: Final = os.pathsep.join(
+    [
+        str(Path(sys.executable).parent),
+        os.environ["PATH"],
+        *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
+    ]
+)
+READY_SECONDS: Final = 80.0
 
 
 @dataclass(frozen=True)
@@ -66,9 +77,14 @@ class Service:
 
 def _compose_command() -> list[str]:
     for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]) and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
+        if (
+            shutil.which(command[0])
+            and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
+        ):
             return command
-    pytest.fail("Neither `docker compose` nor `docker-compose` is here to resolve docker-compose.yaml (Debian: docker-compose)")
+    pytest.fail(
+        "Neither `docker compose` nor `docker-compose` is here to resolve docker-compose.yaml (Debian: docker-compose)"
+    )
 
 
 def _split(command: str | list[str] | None) -> list[str]:
@@ -173,14 +189,16 @@ def test_the_base_image_has_the_airflow_and_the_python_of_the_lock() -> None:
 
 def test_every_lasting_service_is_health_checked_and_restarted_and_nothing_else(services: dict[str, Service]) -> None:
     assert {name for name, service in services.items() if service.check} == LONG_RUNNING
-    assert {name for name, service in services.items() if service.raw.get("restart") == "unless-stopped"} == LONG_RUNNING
+    assert {
+        name for name, service in services.items() if service.raw.get("restart") == "unless-stopped"
+    } == LONG_RUNNING
 
 
 def test_the_host_listens_on_loopback_alone(services: dict[str, Service]) -> None:
     published = {name: service.raw["ports"] for name, service in services.items() if service.raw.get("ports")}
     assert set(published) == {"local-aws", "api-server"}
     for port in (port for ports in published.values() for port in ports):
-        address = port["host_ip"] if isinstance(port, dict) else port.rpartition(":")[0].rpartition(":")[0]
+        address = port.get("host_ip") if isinstance(port, dict) else port.rpartition(":")[0].rpartition(":")[0]
         assert address == "127.0.0.1"
     assert not any("network_mode" in service.raw or service.raw.get("privileged") for service in services.values())
 
@@ -197,24 +215,28 @@ def test_up_with_wait_can_tell_a_one_shot_that_is_done_from_a_service_that_died(
 
 
 def test_airflow_waits_for_database_broker_settings_and_model(services: dict[str, Service]) -> None:
-    for name in ("api-server", "scheduler", "dag-processor", "triggerer", "worker"):
+    for name in AIRFLOW:
         assert {"airflow-init", "seed", "redis"} <= set(services[name].depends_on), name
     assert "postgres" in services["airflow-init"].depends_on
     assert "local-aws" in services["seed"].depends_on
 
 
 def test_no_service_runs_as_root_or_takes_the_entrypoint_away(services: dict[str, Service]) -> None:
-    assert not re.search(r"^USER\b", (ROOT / "Dockerfile").read_text(), re.MULTILINE), "the base image's user is airflow"
+    assert not re.search(r"^USER\b", (ROOT / "Dockerfile").read_text(), re.MULTILINE), (
+        "the base image's user is airflow"
+    )
     assert not any(service.raw.keys() & {"user", "entrypoint"} for service in services.values())
 
 
 def test_every_airflow_variable_is_an_option_of_this_airflow(services: dict[str, Service]) -> None:
-    unknown = set()
-    for name in {name for service in services.values() for name in service.environment if name.startswith("AIRFLOW__")}:
-        section, option = name.removeprefix("AIRFLOW__").lower().split("__", 1)
-        if option not in conf.configuration_description.get(section, {}).get("options", {}):
-            unknown.add(name)
-    assert not unknown
+    names = {name for service in services.values() for name in service.environment if name.startswith("AIRFLOW__")}
+    assert names
+    assert not {name for name in names if not _is_option(name)}
+
+
+def _is_option(variable: str) -> bool:
+    section, option = variable.removeprefix("AIRFLOW__").lower().split("__", 1)
+    return option in conf.configuration_description.get(section, {}).get("options", {})
 
 
 def test_airflow_runs_as_in_the_other_local_stack(
@@ -237,8 +259,9 @@ def test_airflow_runs_as_in_the_other_local_stack(
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
     }
     stack = Site("compose", 8080, 4599).airflow_environment({})
-    wanted = {name: value for name, value in stack.items() if name.startswith("AIRFLOW__") and name not in here}
-    for name in ("api-server", "scheduler", "dag-processor", "triggerer", "worker"):
+    wanted = {name: value for name, value in stack.items() if name.startswith("AIRFLOW__") and _is_option(name)}
+    wanted = {name: value for name, value in wanted.items() if name not in here}
+    for name in AIRFLOW:
         environment = services[name].environment
         assert {each: environment.get(each) for each in wanted} == wanted, name
         assert {each: environment[each] for each in TUNING} == TUNING
@@ -307,9 +330,7 @@ def _with_dependencies(requirements: tuple[str, ...]) -> set[str]:
 
 
 def _environment_of_image(folder: Path) -> dict[str, str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    # One thread each, and bytecode: the image has it.
-    return {"PATH": path, "HOME": str(folder), "AIRFLOW_HOME": str(folder), "PYTHONPATH": str(folder)}
+    return {"PATH": PATH, "HOME": str(folder), "AIRFLOW_HOME": str(folder), "PYTHONPATH": str(folder)}
 
 
 def test_the_lock_pins_whatever_the_images_install(stages: dict[str, Stage]) -> None:
@@ -331,8 +352,12 @@ def test_the_deployment_has_all_that_the_pipeline_imports_and_nothing_of_the_sta
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(folder / "dags"), str(folder / "plugins")])
     done = subprocess.run(
         ["python", "-c", f"import {', '.join(modules)}"],
-        env=environment, cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -350,6 +375,7 @@ class Here:
     """A small Compose: the services as processes of this machine, on free ports of loopback."""
 
     folder: Path
+    data: Path
     services: dict[str, Service]
     ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in PORTS})
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -359,28 +385,29 @@ class Here:
         deadline = time.monotonic() + READY_SECONDS
         done: set[str] = set()
         while done != set(self.services):
-            for name in self.services.keys() - done:
+            for name in [name for name in self.services if name not in done]:
                 if name not in self.processes:
                     if self.services[name].depends_on.keys() <= done:
                         self.start(name)
                 elif self._is_done(name):
                     done.add(name)
             missing = sorted(self.services.keys() - done)
-            assert time.monotonic() < deadline, f"not ready after {READY_SECONDS:.0f} s: {missing}\n{self.log(missing[0])}"
+            assert time.monotonic() < deadline, (
+                f"not ready after {READY_SECONDS:.0f} s: {missing}\n{self.log(missing[0])}"
+            )
             time.sleep(0.2)
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         """Run the service's command, its output in `<name>.log`."""
         service = self.services[name]
         # PostgreSQL refuses to run as root.
-        who: dict[str, Any] = {"user": "postgres", "group": "postgres"} if name == "postgres" and not os.getuid() else {}
+        who = _AS_POSTGRES if name == "postgres" else {"cwd": self.folder}
         # bash, because the image's entrypoint is one: it reads BASH_ENV.
         command = ["bash", "-c", 'exec "$@"', "entrypoint", *self._here(service.command or _split(FOREIGN[name]))]
         with (self.folder / f"{name}.log").open("wb") as log:
             self.processes[name] = subprocess.Popen(
                 command,
                 env=self._environment(service),
-                cwd=self.folder if service.is_ours else "/",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -393,7 +420,9 @@ class Here:
         """Run the service's health check."""
         service = self.services[name]
         command, environment = self._here(service.check), self._environment(service)
-        return subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, check=False).returncode == 0
+        )
 
     def down(self) -> None:
         """Stop everything, databases last: the others would wait for them."""
@@ -404,13 +433,16 @@ class Here:
                 self._signal(name, signal.SIGINT if name == "postgres" else signal.SIGTERM)
             for name in names:
                 try:
-                    self.processes[name].wait(timeout=10)
+                    self.processes[name].wait(timeout=5)
                 except subprocess.TimeoutExpired:
                     self._signal(name, signal.SIGKILL)
+                    self.processes[name].wait()
 
     def log(self, name: str) -> str:
         file = self.folder / f"{name}.log"
-        return f"{file.name}:\n{file.read_text(errors='replace')[-3000:]}" if file.exists() else f"{name} was not started"
+        return (
+            f"{file.name}:\n{file.read_text(errors='replace')[-3000:]}" if file.exists() else f"{name} was not started"
+        )
 
     def _is_done(self, name: str) -> bool:
         code = self.processes[name].poll()
@@ -426,16 +458,42 @@ class Here:
 
     def _environment(self, service: Service) -> dict[str, str]:
         own = dict(zip(service.environment, self._here(list(service.environment.values())), strict=True))
-        return _environment_of_image(self.folder) | own if service.is_ours else {"PATH": os.environ["PATH"]} | own
+        return _environment_of_image(self.folder) | own if service.is_ours else {"PATH": PATH} | own
 
     def _here(self, texts: list[str]) -> list[str]:
         """The containers' addresses and folders as this machine's: all that differs."""
-        places = {"/opt/airflow": str(self.folder), "0.0.0.0": "127.0.0.1"}  # noqa: S104
+        places = {"/opt/airflow": str(self.folder), DATA: str(self.data), "0.0.0.0": "127.0.0.1"}
+        places |= {f"{mark}{name}:": f"{mark}127.0.0.1:" for name in PORTS for mark in "/@"}
         places |= {str(PORTS[name]): str(port) for name, port in self.ports.items()}
-        # Not 127.0.0.1: a bucket as a subdomain would go unnoticed, since nobody puts one before an IP address.
-        places |= {f"//{name}:": "//localhost:" for name in PORTS} | {f"@{name}:": "@localhost:" for name in PORTS}
-        pattern = "|".join(map(re.escape, places))
-        return [re.sub(rf"(?<!\d)({pattern})(?!\d)", lambda found: places[found[0]], text) for text in texts]
+        whole = re.compile(
+            "|".join(rf"(?<!\d){place}(?!\d)" if place.isdigit() else re.escape(place) for place in places)
+        )
+        return [whole.sub(lambda found: places[found[0]], text) for text in texts]
+
+
+# PostgreSQL refuses to run as root.
+_AS_POSTGRES: Final[dict[str, Any]] = {"cwd": "/"} | ({} if os.getuid() else {"user": "postgres", "group": "postgres"})
+
+
+@contextlib.contextmanager
+def _database(variables: dict[str, str]) -> Iterator[Path]:
+    """A folder as the image of PostgreSQL makes it of its variables."""
+    # Not pytest's folder, which no other user may enter.
+    with tempfile.TemporaryDirectory(prefix="compose-postgres-") as home:
+        data, password = Path(home) / "data", Path(home) / "password"
+        password.write_text(variables["POSTGRES_PASSWORD"])
+        if "user" in _AS_POSTGRES:
+            for path in (Path(home), password):
+                shutil.chown(path, "postgres", "postgres")
+        user = ["--username", variables["POSTGRES_USER"], "--pwfile", str(password), "--auth", "scram-sha-256"]
+        for command, text in (
+            (["initdb", "--pgdata", str(data), "--no-sync", *user], None),
+            (["postgres", "--single", "-D", str(data), "postgres"], f"CREATE DATABASE {variables['POSTGRES_DB']};\n"),
+        ):
+            subprocess.run(
+                command, input=text, env={"PATH": PATH}, text=True, capture_output=True, check=True, **_AS_POSTGRES
+            )
+        yield data
 
 
 @pytest.fixture(scope="module")
@@ -443,17 +501,45 @@ def here(
     services: dict[str, Service], stages: dict[str, Stage], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Here]:
     """Everything up and healthy, as `docker compose up --wait` leaves it."""
-    needed = {"initdb": "postgresql", "redis-server": "redis-server", "redis-cli": "redis-server", "curl": "curl"}
-    path = os.pathsep.join([os.environ["PATH"], *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))])
-    missing = sorted({package for program, package in needed.items() if shutil.which(program, path=path) is None})
-    assert not missing, f"This machine cannot run every service: install {', '.join(missing)} (names of Debian's packages)"
-    with pytest.MonkeyPatch.context() as patch, _database(services["postgres"], path) as data:
-        patch.setenv("PATH", path)
-        patch.setenv("PGDATA", str(data))
-        folder = _lay_out(stages["local"], tmp_path_factory.mktemp("airflow"))
-        all_here = Here(folder, services)
+    packages = {
+        "initdb": "postgresql",
+        "redis-server": "redis-server",
+        "celery": "the locked requirements",
+        "curl": "curl",
+    }
+    missing = sorted({package for program, package in packages.items() if shutil.which(program, path=PATH) is None})
+    assert not missing, f"Not every service can run on this machine: install {', '.join(missing)}"
+    with _database(services["postgres"].environment) as data:
+        stack = Here(_lay_out(stages["local"], tmp_path_factory.mktemp("airflow")), data, services)
         try:
-            all_here.up()
-            yield all_here
+            stack.up()
+            yield stack
         finally:
-            all_here.down()
+            stack.down()
+
+
+def test_everything_starts_and_a_run_goes_through_it(here: Here) -> None:
+    """An hour without uploads: drained and decided by the Celery worker, with the settings that `seed` wrote."""
+    airflow = Airflow(f"http://127.0.0.1:{here.ports['api-server']}")
+    run_id = airflow.trigger("label_images")
+    assert airflow.wait("label_images", run_id, seconds=40) == "success", here.log("worker")
+    states = {task["task_id"]: task["state"] for task in airflow.tasks("label_images", run_id)}
+    assert states["drain"] == states["decide"] == states["report"] == "success"
+    assert states["start_model"] == "skipped"
+    # Read by the API server, written by the worker.
+    assert "Drained" in airflow.log("label_images", run_id, "drain")
+
+
+def test_seeding_again_finds_what_is_there(here: Here) -> None:
+    """`up` on a kept state must not train another model, nor lose the queue."""
+    file = here.folder / "site" / "labels.sh"
+    before = file.read_text()
+    assert here.start("seed").wait(timeout=30) == 0, here.log("seed")
+    assert file.read_text() == before
+    assert before.count("export LABELS_") == 6
+
+
+def test_health_checks_fail_where_nothing_answers(services: dict[str, Service], tmp_path: Path) -> None:
+    nobody = Here(tmp_path, tmp_path, services)
+    for name in PORTS:
+        assert not nobody.is_healthy(name), name

@@ -114,6 +114,10 @@ def stop_model_of_failed_run(context: Any) -> None:
     lease = state.read().lease
     if lease is None or lease.holder != holder_of(context):
         return
+    # Airflow calls back some seconds after the run's end: it may have been cleared since, and use the model again.
+    ended_at = context["dag_run"].end_date if "dag_run" in context else None
+    if ended_at and lease.acquired_at > ended_at:
+        return
     hook = RekognitionHook(aws_conn_id=AWS_CONN_ID, region_name=settings.region)
     status = hook.describe_project_version(settings.project_arn, settings.model.version)["Status"]
     if status in ("STARTING", "RUNNING"):

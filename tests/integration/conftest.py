@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from local_aws.process import LocalAws
 from local_stack import seed
@@ -67,16 +68,19 @@ def airflow_in_process(shared_world: World) -> Iterator[None]:
     connection = shared_world.site.airflow_environment({})["AIRFLOW_CONN_AWS_DEFAULT"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection)
-        logging.getLogger("airflow").setLevel(logging.WARNING)
+        # A dozen tasks share this process: botocore need not parse the same service models for each of them.
+        patch.setattr(JSONFileLoader, "load_file", cache(JSONFileLoader.load_file))
         yield
 
 
 @pytest.fixture
-def dags(airflow_in_process: None, world: World, monkeypatch: pytest.MonkeyPatch) -> DagRunner:
+def dags(
+    airflow_in_process: None, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> DagRunner:
     """Runs the real Dags in this process, task after task."""
     for name, value in world.settings.items():
         monkeypatch.setenv(name, value)
-    return DagRunner()
+    return DagRunner(capsys)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -168,7 +169,9 @@ class Deployment:
         self.airflow.patch(f"/dags/{dag_id}", is_paused=paused)
 
     def log(self, run_id: str, task_id: str, *, dag_id: str = DAG, try_number: int = 1, map_index: int = -1) -> str:
-        return self.airflow.log(dag_id, run_id, task_id, try_number, map_index)
+        """A task's log as JSON, tracebacks included."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        return json.dumps(self._get(f"{path}?map_index={map_index}&full_content=true")["content"])
 
     def run_watchdog(self) -> tuple[str, str]:
         """State and log of a run of the watchdog."""
@@ -220,6 +223,10 @@ class Deployment:
         """Whether the component's main process lives."""
         process = psutil.Process(self.pid(name)) if psutil.pid_exists(self.pid(name)) else None
         return process is not None and process.status() != psutil.STATUS_ZOMBIE
+
+    def is_task_alive(self, run_id: str, task_id: str) -> bool:
+        pid = self.task(run_id, task_id)["pid"]
+        return bool(pid and psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
 
     def orphans(self) -> list[int]:
         """Processes that a killed component left behind."""

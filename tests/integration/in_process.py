@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
+import pytest
 from airflow.dag_processing.dagbag import DagBag
-
-from tests.integration.world import wait_for  # noqa: F401
-
-
-@cache
-def _bag() -> DagBag:
-    return DagBag()
+from airflow.models import dagrun
+from airflow.utils.types import DagRunType
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that has ended: its state, each task's (mapped tasks with their index), and why tasks failed."""
+    """A run that has ended: its state, those of its tasks (mapped ones with their index), and what was logged."""
 
     run_id: str
     state: str
     tasks: dict[str, str]
-    xcom: dict[str, Any]
+    log: str
 
     def of(self, task_id: str) -> set[str]:
         """The states of a task's instances."""
@@ -32,27 +28,43 @@ class Ended:
 
 
 class DagRunner:
-    """Runs a Dag of the repository."""
+    """Runs the Dags of the repository, retries coming at once."""
 
-    def dag(self, dag_id: str) -> Any:
-        """The Dag, its retries coming at once."""
-        dag = _bag().dags[dag_id]
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self._dags = DagBag().dags
+
+    def dag(self, dag_id: str = "label_images") -> Any:
+        dag = self._dags[dag_id]
         for task in dag.tasks:
             task.retry_delay, task.retry_exponential_backoff = timedelta(0), False
         return dag
 
     def run(self, dag_id: str = "label_images", **params: Any) -> Ended:
+        """Run a Dag by hand with these params."""
         return self.run_dag(self.dag(dag_id), **params)
 
+    def run_scheduled(self, patch: pytest.MonkeyPatch) -> Ended:
+        """Run ``label_images`` as the scheduler does every hour."""
+        by_hand = dagrun.get_or_create_dagrun
+
+        def scheduled(**fields: Any) -> Any:
+            run = by_hand(**fields)
+            run.run_type = DagRunType.SCHEDULED
+            fields["session"].commit()
+            return run
+
+        with patch.context() as context:
+            context.setattr(dagrun, "get_or_create_dagrun", scheduled)
+            return self.run()
+
     def run_dag(self, dag: Any, **params: Any) -> Ended:
+        self._capsys.readouterr()
         run = dag.test(run_conf=params)
-        instances = run.get_task_instances()
-        return Ended(
-            run.run_id,
-            str(run.state),
-            {
-                ti.task_id + (f"[{ti.map_index}]" if ti.map_index >= 0 else ""): str(ti.state)
-                for ti in instances
-            },
-            {},
-        )
+        # Tracebacks are drawn in boxes: a sentence may be broken anywhere.
+        log = re.sub(r"[\s│]+", " ", self._capsys.readouterr().out)
+        tasks = {
+            instance.task_id + (f"[{instance.map_index}]" if instance.map_index >= 0 else ""): str(instance.state)
+            for instance in run.get_task_instances()
+        }
+        return Ended(run.run_id, str(run.state), tasks, log)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
@@ -17,12 +19,13 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 @dataclass
 class Refusal:
-    """Calls that are answered with an error and never reach AWS."""
+    """Calls that are answered with an error; they reach AWS only if they are to be carried out all the same."""
 
     pattern: str
     code: str
     status: int
     left: int
+    carry_out: bool
 
     def answer(self, is_s3: bool) -> tuple[bytes, str]:
         message = f"refused by the test ({self.pattern})"
@@ -44,6 +47,15 @@ class Hold:
         assert self.reached.wait(seconds), f"no call {self.pattern} within {seconds} s"
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Callers that are killed leave their connections half open: only other errors are worth a word."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Network:
     """A proxy on a free port of loopback; ``calls`` are all calls so far, such as ``StopProjectVersion`` or
     ``PUT /bucket/key`` for S3."""
@@ -54,8 +66,7 @@ class Network:
         self._lock = threading.Lock()
         self._refusals: list[Refusal] = []
         self._holds: list[Hold] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), self._handler())
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -71,9 +82,17 @@ class Network:
                 hold.released.set()
             self._refusals, self._holds, self.calls = [], [], []
 
-    def refuse(self, pattern: str, code: str = "AccessDeniedException", *, status: int = 400, times: int = 10**9) -> None:
-        """Answer the next calls that match with an AWS error."""
-        self._refusals.append(Refusal(pattern, code, status, times))
+    def refuse(
+        self,
+        pattern: str,
+        code: str = "AccessDeniedException",
+        *,
+        status: int = 400,
+        times: int = 10**9,
+        carry_out: bool = False,
+    ) -> None:
+        """Answer the next calls that match with an AWS error, as AWS may even where it has carried them out."""
+        self._refusals.append(Refusal(pattern, code, status, times, carry_out))
 
     def mend(self) -> None:
         """Refuse nothing any more."""
@@ -124,22 +143,23 @@ class Network:
                 self.upstream.close()
                 super().finish()
 
-            def handle_one_call(self) -> None:
+            def pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 target = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
                 call = target or f"{self.command} {unquote(self.path)}"
                 refusal = network.refusal_of(call)
+                if not refusal or refusal.carry_out:
+                    self.upstream.request(self.command, self.path, body, dict(self.headers.items()))
+                    response = self.upstream.getresponse()
+                    answer = response.read()
                 if refusal:
                     answer, kind = refusal.answer(is_s3=not target)
                     return self.send(refusal.status, [("Content-Type", kind)], answer)
-                self.upstream.request(self.command, self.path, body, dict(self.headers.items()))
-                response = self.upstream.getresponse()
-                answer = response.read()
                 network.hold_back(call)
                 length = response.headers.get("Content-Length") if self.command == "HEAD" else None
                 return self.send(response.status, response.getheaders(), answer, length)
 
-            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one_call  # noqa: N815
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on  # noqa: N815
 
             def send(self, status: int, headers: list[tuple[str, str]], body: bytes, length: str | None = None) -> None:
                 try:

@@ -85,6 +85,18 @@ class World:
         self.uploads |= new
         return list(new)
 
+    def announcements(self) -> list[str]:
+        """The bodies of the messages that wait; they go on waiting."""
+        bodies: dict[str, str] = {}
+        while len(bodies) < len(self.uploads):
+            got = self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10, VisibilityTimeout=0)
+            bodies |= {message["MessageId"]: message["Body"] for message in got.get("Messages", [])}
+        return list(bodies.values())
+
+    def announce(self, bodies: list[str]) -> None:
+        for body in bodies:
+            self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
+
     # The model
 
     def status(self) -> str:

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import itertools
+import math
+import tracemalloc
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from include.batches import list_pending, plan_batches, write_batches
+from include.decide import MAX_BATCHES_A_RUN, Backlog, Decision, count_backlog, decide, model_cost_usd
+from include.model_state import ModelState
+from include.settings import Settings
+from tests.include.conftest import BuildSettings
+from tests.include.memory_s3 import MemoryS3
+from tests.include.samples import FINAL, NOW, image, images
+
+AIRFLOWS_LIMIT = 1_024  # core.max_map_length
+
+
+def choose(settings: Settings, count: int, *, rate: float | None = None, waited: float = 0, **options: Any) -> Decision:
+    """The decision on so many images, of which the oldest has waited some minutes."""
+    batches = tuple(f"b{number}" for number in range(math.ceil(count / settings.batch_size)))
+    backlog = Backlog(batches, count, oldest=NOW - timedelta(minutes=waited))
+    return decide(backlog, ModelState(images_per_second=rate), settings, now=NOW, **options)
+
+
+def queue(s3: MemoryS3, *of_batches: list[Any]) -> list[str]:
+    for some in of_batches:
+        write_batches(s3, FINAL, plan_batches(some, batch_size=10_000), threads=1)
+    return list_pending(s3, FINAL)
+
+
+class TestBacklog:
+    def test_nothing_pending(self, s3: MemoryS3, settings: Settings) -> None:
+        assert count_backlog(s3, settings, []) == Backlog()
+
+    def test_it_is_counted_image_by_image(self, s3: MemoryS3, settings: Settings) -> None:
+        keys = queue(s3, images(3), [image("late.jpg", minutes=9)])
+        assert count_backlog(s3, settings, keys) == Backlog(tuple(keys), images=4, oldest=NOW)
+
+    def test_an_image_in_two_batches_is_kept_in_the_one_that_comes_first(
+        self, s3: MemoryS3, settings: Settings
+    ) -> None:
+        keys = queue(s3, [image("a"), image("b", minutes=1)], [image("b", minutes=1), image("c", minutes=2)])
+        backlog = count_backlog(s3, settings, keys)
+        assert (backlog.images, backlog.doubles) == (3, 1)
+        assert count_backlog(s3, settings, list_pending(s3, FINAL)) == Backlog(tuple(keys), 3, oldest=NOW)
+
+    def test_a_batch_of_nothing_but_doubles_is_gone(self, s3: MemoryS3, settings: Settings) -> None:
+        first, second = queue(s3, images(5), images(5)[1:3])
+        backlog = count_backlog(s3, settings, [first, second])
+        assert (backlog.batches, backlog.images, backlog.doubles) == ((first,), 5, 2)
+        assert list_pending(s3, FINAL) == [first]
+
+    def test_doubles_are_found_across_many_batches(self, s3: MemoryS3, settings: Settings) -> None:
+        some = images(60)
+        keys = queue(s3, *(some[start : start + 20] for start in range(0, 60, 3)))
+        backlog = count_backlog(s3, settings, keys)
+        assert backlog.images == 60
+        left = count_backlog(s3, settings, list_pending(s3, FINAL))
+        assert (left.images, left.doubles) == (60, 0)
+
+    def test_the_same_key_with_other_content_is_no_double(self, s3: MemoryS3, settings: Settings) -> None:
+        keys = queue(s3, [image("a", etag="1")], [image("a", etag="2", minutes=1)])
+        assert count_backlog(s3, settings, keys).images == 2
+
+    def test_a_dry_run_counts_the_same_and_changes_nothing(self, s3: MemoryS3, settings: Settings) -> None:
+        keys = queue(s3, images(5), images(5)[1:3], [*images(5)[4:], image("z", minutes=3)])
+        before = s3.contents(FINAL)
+        dry = count_backlog(s3, settings, keys, change=False)
+        assert s3.contents(FINAL) == before
+        assert (dry.images, dry.doubles) == (6, 3)
+        assert count_backlog(s3, settings, keys).images == 6
+
+    def test_a_batch_finished_meanwhile_is_left_out(self, s3: MemoryS3, settings: Settings) -> None:
+        (key,) = queue(s3, images(2))
+        assert count_backlog(s3, settings, [key, "batches/pending/1-20260301T120000Z-gone.jsonl.gz"]).batches == (key,)
+
+    def test_a_run_never_gets_more_batches_than_airflow_maps(self, s3: MemoryS3, settings: Settings) -> None:
+        write_batches(s3, FINAL, plan_batches(images(1_500), batch_size=1), threads=1)
+        backlog = count_backlog(s3, settings, list_pending(s3, FINAL))
+        assert len(backlog.batches) == backlog.images == MAX_BATCHES_A_RUN < AIRFLOWS_LIMIT
+        assert backlog.later_batches == 500
+        reason = decide(backlog, ModelState(), settings, now=NOW).reason
+        assert "500 more batches follow in the next runs" in reason
+
+    def test_a_large_backlog_takes_bytes_an_image(self, s3: MemoryS3, settings: Settings) -> None:
+        count = 20_000
+        write_batches(s3, FINAL, plan_batches(images(count), batch_size=500), threads=1)
+        keys = list_pending(s3, FINAL)
+        tracemalloc.start()
+        assert count_backlog(s3, settings, keys).images == count
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 100 * count  # an ImageRef alone takes several hundred
+
+
+class TestDecision:
+    def test_an_empty_hour_starts_nothing(self, settings: Settings) -> None:
+        decision = choose(settings, 0)
+        assert decision == Decision(False, "Nothing is pending: the model stays off.")
+
+    def test_one_image_is_worth_a_start_by_default(self, settings: Settings) -> None:
+        decision = choose(settings, 1)
+        assert decision.start
+        assert decision.reason.startswith("Start: 1 image in 1 batch with 1 inference unit: about 0.5 model minutes")
+
+    @pytest.mark.parametrize(
+        ("count", "rate", "units"),
+        [
+            (1, 5.0, 1),
+            (5 * 60 * 49, 5.0, 1),  # 49 unit minutes, just within 50 less the overhead
+            (5 * 60 * 50, 5.0, 2),
+            (5 * 60 * 49 * 3, 5.0, 3),
+            (5 * 60 * 49 * 3, 15.0, 1),
+            (10_000_000, 5.0, 5),
+        ],
+    )
+    def test_the_fewest_units_that_meet_the_deadline(
+        self, settings: Settings, count: int, rate: float, units: int
+    ) -> None:
+        assert choose(settings, count, rate=rate).inference_units == units
+
+    def test_the_range_of_units_is_kept(self, build_settings: BuildSettings) -> None:
+        settings = build_settings(inference_units_min=2, inference_units_max=3)
+        assert choose(settings, 1).inference_units == 2
+        assert choose(settings, 10**7).inference_units == 3
+
+    def test_a_deadline_that_cannot_be_met_is_said(self, settings: Settings) -> None:
+        assert "Longer than the 50 minutes wanted: 5 units are the most allowed" in choose(settings, 10**7).reason
+        assert "Longer" not in choose(settings, 1_000).reason
+
+    def test_units_asked_for_by_hand_are_taken(self, settings: Settings) -> None:
+        decision = choose(settings, 10**6, units=2)
+        assert decision.inference_units == 2
+        assert "Longer" not in decision.reason
+
+    @pytest.mark.parametrize("deadline", [0.1, 0.5, 1])
+    def test_a_deadline_shorter_than_the_overhead_is_no_division_by_zero(
+        self, build_settings: BuildSettings, deadline: float
+    ) -> None:
+        assert 1 <= choose(build_settings(deadline_minutes=deadline), 100).inference_units <= 5
+
+    def test_more_units_cost_the_same_work_but_never_less(self, settings: Settings) -> None:
+        decisions = [choose(settings, 30_000, units=units) for units in range(1, 6)]
+        minutes = [decision.predicted_minutes for decision in decisions]
+        assert minutes == sorted(minutes, reverse=True)
+        for one, other in itertools.pairwise(decisions):
+            assert one.predicted_minutes * one.inference_units < other.predicted_minutes * other.inference_units
+
+    def test_the_price_follows_from_minutes_units_and_settings(self, build_settings: BuildSettings) -> None:
+        decision = choose(build_settings(price_per_unit_hour_usd=6.0), 5 * 60 * 10, units=2)
+        assert decision.predicted_minutes == pytest.approx(5.5)
+        assert decision.predicted_cost_usd == pytest.approx(6 * 2 * 6.0 / 60)
+        assert f"${decision.predicted_cost_usd:.2f}" in decision.reason
+
+    def test_what_was_measured_counts_and_what_is_assumed_is_said(self, settings: Settings) -> None:
+        assert "(5.0 images a second and unit, assumed until measured)" in choose(settings, 10).reason
+        assert "(12.5 images a second and unit, as measured before)" in choose(settings, 10, rate=12.5).reason
+
+    def test_few_images_wait(self, build_settings: BuildSettings) -> None:
+        settings = build_settings(minimum_backlog=100, maximum_wait_minutes=180)
+        decision = choose(settings, 99, waited=179)
+        assert not decision.start
+        assert decision.batches == ()
+        assert decision.reason == (
+            "Postponed: 99 images pending, fewer than the minimum of 100, and the oldest has waited 179 of at most "
+            "180 minutes."
+        )
+
+    @pytest.mark.parametrize(
+        ("count", "waited", "by_hand"), [(100, 0, False), (1, 180, False), (1, 100_000, False), (1, 0, True)]
+    )
+    def test_enough_images_or_a_long_wait_or_a_person_start_it(
+        self, build_settings: BuildSettings, count: int, waited: float, by_hand: bool
+    ) -> None:
+        settings = build_settings(minimum_backlog=100, maximum_wait_minutes=180)
+        assert choose(settings, count, waited=waited, by_hand=by_hand).start
+
+    def test_a_person_starts_nothing_where_nothing_is_pending(self, settings: Settings) -> None:
+        assert not choose(settings, 0, by_hand=True, units=2).start
+
+
+@pytest.mark.parametrize(
+    ("seconds", "units", "cost"),
+    [(0, 1, 0), (1, 1, 4 / 60), (60, 1, 4 / 60), (60.001, 1, 8 / 60), (20 * 60, 5, 6.67), (3600, 1, 4), (7200, 2, 16)],
+)
+def test_begun_minutes_are_billed_in_full(seconds: float, units: int, cost: float) -> None:
+    assert model_cost_usd(seconds, units, 4.0) == pytest.approx(cost, abs=0.005)

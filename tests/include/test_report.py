@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from include.decide import Decision
+from include.infer import InferReport
+from include.model_state import ModelState, ModelStateStore
+from include.publish import PublishReport
+from include.report import CALLS_WORTH_LEARNING_FROM, ModelTimes, build_report, learn, write_report
+from include.schema import RunReport
+from include.settings import Settings
+from tests.include.memory_s3 import MemoryS3
+from tests.include.samples import FINAL, NOW
+
+START = Decision(True, "Start: …", images=300, inference_units=2, predicted_minutes=5.55555, predicted_cost_usd=0.8)
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+TIMES = ModelTimes(at(0), at(600), at(660), at(690))
+INFERRED = [
+    InferReport(100, 95, 5, 120, 20, at(610), at(650)),
+    InferReport(200, 200, 0, 210, 10, at(605), at(655)),
+    InferReport(),
+]
+PUBLISHED = [
+    PublishReport(images=120, labelled=95, rejected=10, missing=3, failed=5, skipped=7, labels=400),
+    PublishReport(images=200, labelled=200, labels=600),
+]
+
+
+def build(settings: Settings, **changes: Any) -> RunReport:
+    values: dict[str, Any] = {
+        "run_id": "scheduled__2026-03-01T12:00:00+00:00",
+        "started_at": NOW,
+        "ended_at": at(700),
+        "trigger": "scheduled",
+        "decision": START,
+        "inferred": INFERRED,
+        "published": PUBLISHED,
+        "times": TIMES,
+        "final_status": "STOPPED",
+    }
+    return build_report(settings, **values | changes)
+
+
+def test_counts_are_sums_over_batches(settings: Settings) -> None:
+    report = build(settings)
+    assert (report.images, report.labelled, report.rejected, report.missing) == (320, 295, 10, 3)
+    assert (report.failed, report.skipped, report.labels) == (5, 7, 1000)
+    assert (report.calls, report.throttled_calls) == (330, 30)
+
+
+def test_times_are_of_the_whole_run(settings: Settings) -> None:
+    report = build(settings)
+    assert report.model_running_seconds == 90
+    assert report.idle_before_first_call_seconds == 5
+    assert report.idle_after_last_call_seconds == 5
+
+
+def test_what_the_model_served_and_how_well_it_was_used(settings: Settings) -> None:
+    report = build(settings)
+    assert report.images_per_second == 6.0  # 300 in 50 seconds
+    assert report.utilisation == round(50 / 90, 4)
+
+
+def test_cost_counts_begun_minutes_of_every_unit(settings: Settings) -> None:
+    report = build(settings)
+    assert report.cost_usd == round(2 * 2 * 4 / 60, 4)  # 90 seconds are 2 minutes
+    assert report.cost_usd_per_thousand_images == round(report.cost_usd / 295 * 1000, 4)
+    assert (report.predicted_minutes, report.predicted_cost_usd) == (5.556, 0.8)
+
+
+@pytest.mark.parametrize(("running", "minutes"), [(0.2, 1), (60, 1), (60.5, 2), (3600, 60)])
+def test_rounding(settings: Settings, running: float, minutes: int) -> None:
+    times = ModelTimes(at(0), at(10), None, at(10 + running))
+    assert build(settings, times=times).cost_usd == round(minutes * 2 * 4 / 60, 4)
+
+
+def test_an_hour_without_work_costs_nothing(settings: Settings) -> None:
+    idle = Decision(False, "Nothing is pending: the model stays off.")
+    report = build(settings, decision=idle, inferred=[], published=[], times=ModelTimes())
+    assert (report.cost_usd, report.model_running_seconds, report.inference_units) == (0, 0, 0)
+    assert report.images_per_second is None
+    assert report.utilisation is None
+    assert report.cost_usd_per_thousand_images is None
+
+
+def test_a_stop_that_was_not_seen_through_counts_to_the_request(settings: Settings) -> None:
+    assert build(settings, times=replace(TIMES, stopped_at=None)).model_running_seconds == 60
+
+
+def test_a_model_that_ran_for_nothing_costs_all_the_same(settings: Settings) -> None:
+    report = build(settings, inferred=[InferReport()], published=[])
+    assert report.cost_usd > 0
+    assert report.utilisation is None
+    assert report.cost_usd_per_thousand_images is None
+
+
+def test_a_run_that_stopped_before_its_first_call_has_no_negative_idleness(settings: Settings) -> None:
+    late = [InferReport(1, 1, 0, 1, 0, at(599), at(700))]
+    report = build(settings, inferred=late)
+    assert (report.idle_before_first_call_seconds, report.idle_after_last_call_seconds) == (0, 0)
+    assert report.utilisation == 1.0
+
+
+def test_a_row_lies_under_its_day_and_is_written_again_over_itself(s3: MemoryS3, settings: Settings) -> None:
+    report = build(settings)
+    key = write_report(s3, settings, report)
+    assert key == "results/runs/dt=2026-03-01/scheduled__2026-03-01T12-00-00-00-00.parquet"
+    before = s3.contents(FINAL)
+    assert write_report(s3, settings, report) == key
+    assert s3.contents(FINAL) == before
+    (row,) = pq.read_table(io.BytesIO(before[key])).to_pylist()
+    assert row["run_id"] == report.run_id
+    assert row["started_at"] == NOW
+
+
+class TestLearning:
+    @pytest.fixture
+    def store(self, s3: MemoryS3, settings: Settings) -> ModelStateStore:
+        return ModelStateStore.of(s3, FINAL, settings.model)
+
+    def test_the_rate_is_learned_of_one_unit(self, store: ModelStateStore, settings: Settings) -> None:
+        learn(store, build(settings), TIMES)
+        assert store.read() == ModelState(images_per_second=3.0, start_seconds=600)
+
+    def test_too_few_calls_teach_no_rate(self, store: ModelStateStore, settings: Settings) -> None:
+        few = [InferReport(5, 5, 0, CALLS_WORTH_LEARNING_FROM + 4, 5, at(610), at(611))]
+        learn(store, build(settings, inferred=few), TIMES)
+        assert store.read() == ModelState(start_seconds=600)
+
+    def test_an_hour_without_work_teaches_nothing(self, store: ModelStateStore, settings: Settings) -> None:
+        store.update(lambda _: ModelState(images_per_second=3.0, start_seconds=600))
+        idle = build(settings, decision=Decision(False, ""), inferred=[], published=[], times=ModelTimes())
+        learn(store, idle, ModelTimes())
+        assert store.read() == ModelState(images_per_second=3.0, start_seconds=600)

@@ -1,0 +1,184 @@
+"""What fails inside tasks: the model ends STOPPED, or was never started, and no image is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.in_process import DagRunner
+from tests.integration.world import World
+
+STARTED = "^StartProjectVersion"
+
+
+def assert_safe(world: World) -> None:
+    """The promise: nothing bills, nothing is lost, the next run may start."""
+    assert world.status() in ("STOPPED", "FAILED")
+    assert world.lease() is None
+    assert world.lost() == {}
+
+
+def has_report(world: World) -> bool:
+    return bool(world.keys(prefix="results/runs/"))
+
+
+def test_an_empty_hour_never_starts_the_model_and_is_green(dags: DagRunner, world: World) -> None:
+    ended = dags.run()
+    assert ended.state == "success"
+    assert ended.of("infer") == ended.of("start_model") == ended.of("stop_model") == {"skipped"}
+    assert world.network.count(STARTED) == 0
+    assert has_report(world)
+
+
+def test_a_failure_before_the_setup_never_starts_the_model(dags: DagRunner, world: World) -> None:
+    world.upload(3)
+    world.network.refuse("^ReceiveMessage", "AWS.SimpleQueueService.NonExistentQueue")
+    ended = dags.run()
+    assert ended.state == "failed"
+    assert ended.of("start_model") == ended.of("stop_model") == {"upstream_failed"}
+    assert world.network.count(STARTED) == 0
+    assert_safe(world)
+    assert has_report(world)
+
+
+def test_a_setup_that_fails_before_its_request_never_starts_the_model(dags: DagRunner, world: World) -> None:
+    world.upload(3)
+    world.aws.set_model(world.version_arn, status="FAILED", status_message="The model could not be loaded.")
+    ended = dags.run()
+    assert ended.state == "failed"
+    assert ended.of("start_model") == {"failed"}
+    assert "The model could not be loaded." in ended.log
+    assert world.network.count(STARTED) == 0
+    assert_safe(world)
+    assert has_report(world)
+
+
+def test_a_request_that_was_carried_out_but_answered_with_an_error_is_repeated(dags: DagRunner, world: World) -> None:
+    world.upload(3)
+    world.network.refuse(STARTED, carry_out=True, times=1)
+    ended = dags.run()
+    assert ended.state == "success"
+    assert world.network.count(STARTED) == 1
+    assert world.times_run() == 1
+    assert_safe(world)
+
+
+def test_a_setup_that_fails_for_good_after_its_request_leaves_the_model_to_the_failure_callback(
+    dags: DagRunner, world: World
+) -> None:
+    world.upload(3)
+    world.network.refuse(STARTED, carry_out=True, times=1)
+    dag = dags.dag()
+    dag.get_task("start_model").retries = 0
+    ended = dags.run_dag(dag)
+    assert ended.state == "failed"
+    assert ended.of("stop_model") == {"upstream_failed"}, "a teardown does not run when no setup succeeded"
+    assert world.status() in ("STOPPING", "STOPPED")
+    assert world.lease() is None
+    assert world.lost() == {}
+
+
+def test_a_model_that_fails_to_start_fails_the_wait_with_its_reason(dags: DagRunner, world: World) -> None:
+    world.upload(3)
+    world.aws.set_model(world.version_arn, next_start_fails="There is no capacity.")
+    ended = dags.run()
+    assert ended.state == "failed"
+    assert ended.of("wait_until_running") == {"failed"}
+    assert ended.of("stop_model") == {"success"}
+    assert "There is no capacity." in ended.log
+    assert world.times_run() == 0
+    assert_safe(world)
+    assert has_report(world)
+
+
+def test_a_model_that_does_not_start_in_time_is_stopped(
+    dags: DagRunner, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.upload(3)
+    world.aws.settings(start_seconds=600)
+    monkeypatch.setenv("LABELS_START_TIMEOUT_MINUTES", "0.04")
+    ended = dags.run()
+    assert ended.state == "failed"
+    assert ended.of("wait_until_running") == {"failed"}
+    assert ended.of("infer") == {"upstream_failed"}
+    assert world.times_run() == 0
+    assert_safe(world)
+
+
+def test_one_failed_batch_does_not_stop_the_others_and_the_model_is_stopped_after_all(
+    dags: DagRunner, world: World
+) -> None:
+    world.upload(12)
+    world.network.refuse("^DetectCustomLabels", times=1)
+    ended = dags.run()
+    assert ended.state == "failed"
+    assert ended.of("infer") == {"failed", "success"}
+    assert len(world.batches("done")) == len(world.batches("pending")) == 1
+    assert "The run is incomplete" in ended.log
+    assert_safe(world)
+    assert has_report(world)
+
+
+def test_a_dag_that_fails_fast_still_stops_the_model(dags: DagRunner, world: World) -> None:
+    world.upload(3)
+    world.network.refuse("^DetectCustomLabels", times=1)
+    dag = dags.dag()
+    dag.fail_fast = True
+    try:
+        ended = dags.run_dag(dag)
+    finally:
+        dag.fail_fast = False
+    assert ended.state == "failed"
+    assert ended.of("stop_model") == {"success"}
+    assert_safe(world)
+    assert has_report(world)
+
+
+def test_a_teardown_that_fails_for_good_leaves_the_model_to_the_failure_callback(dags: DagRunner, world: World) -> None:
+    world.upload(3)
+    dag = dags.dag()
+    dag.get_task("stop_model").retries = 1
+    world.network.refuse("^StopProjectVersion", times=2)
+    ended = dags.run_dag(dag)
+    assert ended.state == "failed"
+    assert ended.of("stop_model") == {"failed"}
+    assert world.status() in ("STOPPING", "STOPPED")
+    assert world.lease() is None
+    assert world.labelled() == set(world.uploads)
+
+
+def test_a_model_that_is_not_running_is_said_so_with_what_to_do(dags: DagRunner, world: World) -> None:
+    world.upload(3)
+    world.network.refuse("^DetectCustomLabels", "ResourceNotReadyException", times=1)
+    ended = dags.run()
+    assert ended.state == "failed"
+    assert "The model is not RUNNING" in ended.log
+    assert "clear start_model (not only failed tasks)" in ended.log
+    assert_safe(world)
+
+
+# The watchdog
+
+
+def test_the_watchdog_leaves_a_model_that_is_off_and_is_green(dags: DagRunner, world: World) -> None:
+    assert dags.run("stop_idle_model").state == "success"
+    assert world.network.count("^StopProjectVersion") == 0
+
+
+@pytest.mark.parametrize("status", ["STARTING", "RUNNING"])
+def test_the_watchdog_stops_a_model_that_nobody_holds_a_lease_on_and_is_red(
+    dags: DagRunner, world: World, status: str
+) -> None:
+    world.aws.settings(start_seconds=600)
+    world.rekognition.start_project_version(ProjectVersionArn=world.version_arn, MinInferenceUnits=1)
+    world.aws.set_model(world.version_arn, status=status)
+    ended = dags.run("stop_idle_model")
+    assert ended.state == "failed"
+    assert "with no run using it" in ended.log
+    assert world.status() == "STOPPED"
+
+
+def test_the_watchdog_respects_a_live_lease(dags: DagRunner, world: World) -> None:
+    world.give_lease_to("label_images/somebody")
+    world.aws.set_model(world.version_arn, status="RUNNING")
+    assert dags.run("stop_idle_model").state == "success"
+    assert world.status() == "RUNNING"
