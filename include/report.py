@@ -99,6 +99,25 @@ def build_report(
     )
 
 
+def in_a_sentence(report: RunReport) -> str:
+    """The run for the log: what became of the images, and what the model cost."""
+    outcomes = {
+        "labelled": report.labelled,
+        "rejected": report.rejected,
+        "missing": report.missing,
+        "failed": report.failed,
+        "labelled before": report.skipped,
+    }
+    told = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items() if count) or "nothing to do"
+    if not report.inference_units:
+        return f"{report.images:,} images: {told}. The model was not started: $0."
+    return (
+        f"{report.images:,} images: {told}. The model was RUNNING for {report.model_running_seconds:.0f} s with "
+        f"{report.inference_units} inference units and is {report.model_final_status}: ${report.cost_usd:.2f} "
+        f"(predicted ${report.predicted_cost_usd:.2f}); {report.throttled_calls:,} of {report.calls:,} calls were throttled."
+    )
+
+
 def _gap(earlier: datetime | None, later: datetime | None) -> float:
     return round(max(0.0, (later - earlier).total_seconds()), 3) if earlier and later else 0.0
 

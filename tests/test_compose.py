@@ -214,9 +214,10 @@ def test_up_with_wait_can_tell_a_one_shot_that_is_done_from_a_service_that_died(
     assert set(awaited) >= ONE_SHOTS
 
 
-def test_airflow_waits_for_database_broker_settings_and_model(services: dict[str, Service]) -> None:
+def test_airflow_waits_for_what_it_needs(services: dict[str, Service]) -> None:
     for name in AIRFLOW:
         assert {"airflow-init", "seed", "redis"} <= set(services[name].depends_on), name
+    assert "api-server" in services["worker"].depends_on
     assert "postgres" in services["airflow-init"].depends_on
     assert "local-aws" in services["seed"].depends_on
 
@@ -504,7 +505,7 @@ def here(
     packages = {
         "initdb": "postgresql",
         "redis-server": "redis-server",
-        "celery": "the locked requirements",
+        "celery": "requirements.lock",
         "curl": "curl",
     }
     missing = sorted({package for program, package in packages.items() if shutil.which(program, path=PATH) is None})
@@ -522,7 +523,7 @@ def test_everything_starts_and_a_run_goes_through_it(here: Here) -> None:
     """An hour without uploads: drained and decided by the Celery worker, with the settings that `seed` wrote."""
     airflow = Airflow(f"http://127.0.0.1:{here.ports['api-server']}")
     run_id = airflow.trigger("label_images")
-    assert airflow.wait("label_images", run_id, seconds=40) == "success", here.log("worker")
+    assert airflow.wait("label_images", run_id, seconds=60) == "success", here.log("worker")
     states = {task["task_id"]: task["state"] for task in airflow.tasks("label_images", run_id)}
     assert states["drain"] == states["decide"] == states["report"] == "success"
     assert states["start_model"] == "skipped"

@@ -26,7 +26,7 @@ from include.layout import batch_id_of
 from include.preflight import preflight as preflight_batch
 from include.publish import PublishReport
 from include.publish import publish as publish_batch
-from include.report import ModelTimes, build_report, learn, write_report
+from include.report import ModelTimes, build_report, in_a_sentence, learn, write_report
 from include.schema import json_values
 from include.selection import find_images, queue_images
 from include.settings import load_settings
@@ -204,7 +204,7 @@ def report() -> dict[str, Any]:
         times=times,
         final_status=status,
     )
-    log.info("Run report: %s", row)
+    log.info(in_a_sentence(row))
     if not context["params"]["dry_run"]:
         key = write_report(client("s3", settings), settings, row)
         learn(model_state(settings), row, times)
