@@ -4,10 +4,10 @@ BIN    := .venv/bin
 RUN    := PYTHONPATH=. PYTHONDONTWRITEBYTECODE= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test lint format lock bench clean
+.PHONY: help setup demo up down status test test-compose lint format lock bench clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready  ## virtual environment with the locked dependencies
 
@@ -32,8 +32,11 @@ down: setup  ## stop what `make up` started; buckets, queue and model are kept f
 status: setup  ## what runs, and whether the model bills
 	@$(RUN) -m local_stack status
 
-test: setup  ## all tests
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+test: setup  ## all tests that need nothing but Python
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest tests --ignore=tests/compose
+
+test-compose: setup  ## docker-compose.yaml, every service run natively (needs docker-compose, postgresql, redis-server, curl)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest tests/compose
 
 lint: setup  ## ruff and mypy
 	@$(BIN)/ruff check .

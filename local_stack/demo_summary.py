@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import math
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from local_stack.demo_checks import TOP_LABELS_SQL, Findings
 from local_stack.environment import ROOT
+from local_stack.seed import SOURCE_BUCKET
 
 COLOURS = {"LABELLED": "green", "REJECTED": "yellow", "MISSING": "magenta", "FAILED": "red"}
 
@@ -43,7 +44,7 @@ def _outcomes(console: Console, findings: Findings) -> None:
     table.add_column("images", justify="right")
     table.add_column("why")
     for status, colour in COLOURS.items():
-        why = "\n".join(message for state, _, message in findings.reasons if state == status)
+        why = "\n".join(_reason(key, message) for state, key, message in findings.reasons if state == status)
         table.add_row(f"[{colour}]{status}[/]", str(findings.statuses[status]), why)
     console.print(table)
 
@@ -57,20 +58,30 @@ def _labels(console: Console, findings: Findings) -> None:
         table.add_row(name, str(images), f"{confidence:.1f} %")
     console.print(table)
     sql = TOP_LABELS_SQL.format(folder=_short(findings.folder))
-    console.print(Panel(textwrap.indent(sql, ""), title="the query (DuckDB)", title_align="left", border_style="dim"))
+    console.print(Panel(sql, title="the query (DuckDB)", title_align="left", border_style="dim"))
 
 
 def _bill(console: Console, findings: Findings) -> None:
     report: dict[str, Any] = findings.report
     if not report:
         return
-    running, units = report["model_running_seconds"], report["inference_units"]
+    units = report["inference_units"]
+    metered = findings.billed["models"][0]
     console.print(
-        f"[bold]Model[/] RUNNING for {running:.1f} s with {units} inference unit{'s' if units > 1 else ''}: "
-        f"[bold]${report['cost_usd']:.2f}[/] (predicted ${report['predicted_cost_usd']:.2f}); "
-        f"{report['images_per_second'] or 0:.1f} images a second, "
-        f"{report['throttled_calls']} of {report['calls']} calls throttled\n[dim]{report['decision']}[/]\n"
+        f"[bold]Model[/] RUNNING for {report['model_running_seconds']:.1f} s with {units} inference "
+        f"unit{'s' if units > 1 else ''}, billed as {math.ceil(metered['unit_seconds'] / 60)} minute: "
+        f"[bold]${report['cost_usd']:.2f}[/] (predicted ${report['predicted_cost_usd']:.2f}; "
+        f"local AWS's meter counts {metered['running_seconds']:.1f} s)\n"
+        f"[dim]{report['decision']}\n{report['images_per_second'] or 0:.1f} images a second; "
+        f"{report['throttled_calls']} of {report['calls']} calls throttled[/]\n"
     )
+
+
+def _reason(key: str, message: str) -> str:
+    """The sentence with the file's name instead of its whole URI."""
+    name = key.rpartition("/")[2]
+    uri = f"s3://{SOURCE_BUCKET}/{key}"
+    return message.replace(uri, name, 1) if uri in message else f"{name}: {message}"
 
 
 def _short(path: Any) -> str:

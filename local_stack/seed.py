@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
+import boto3
 from botocore.exceptions import ClientError
 
 from local_stack.environment import ACCOUNT, REGION, Site
@@ -24,6 +28,22 @@ VERSION: Final = "products-v1"
 TRAINING_IMAGES: Final = 80
 TEST_IMAGES: Final = 30
 RECEIVES_BEFORE_DEAD_LETTER: Final = 5
+
+
+def main() -> None:
+    """``python -m local_stack.seed FILE``: seed the AWS that ``AWS_ENDPOINT_URL`` names, and tell a shell its settings.
+
+    FILE becomes a script of ``export LABELS_…`` at once as a whole: others may be reading it.
+    """
+    [file] = map(Path, sys.argv[1:])
+    s3, sqs, rekognition = (boto3.client(service) for service in ("s3", "sqs", "rekognition"))
+    create_buckets_and_queues(s3, sqs)
+    project_arn, version_arn = train_model(s3, rekognition)
+    wait_until_trained(rekognition, project_arn)
+    settings = _settings(sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"], project_arn, version_arn)
+    part = file.with_suffix(".part")
+    part.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()))
+    part.replace(file)
 
 
 def create_buckets_and_queues(s3: Any, sqs: Any) -> None:
@@ -78,18 +98,22 @@ def wait_until_trained(rekognition: Any, project_arn: str) -> dict[str, Any]:
 
 def pipeline_settings(site: Site, project_arn: str, version_arn: str) -> dict[str, str]:
     """``LABELS_*`` for this account; what a deployment on AWS sets to its own names."""
-    return {
-        "LABELS_SOURCE_BUCKET": SOURCE_BUCKET,
-        "LABELS_FINAL_BUCKET": FINAL_BUCKET,
-        "LABELS_QUEUE_URL": queue_url(site, QUEUE),
-        "LABELS_REGION": REGION,
-        "LABELS_PROJECT_ARN": project_arn,
-        "LABELS_PROJECT_VERSION_ARN": version_arn,
-    }
+    return _settings(queue_url(site, QUEUE), project_arn, version_arn)
 
 
 def queue_url(site: Site, name: str) -> str:
     return f"{site.aws_url}/{ACCOUNT}/{name}"
+
+
+def _settings(uploads_url: str, project_arn: str, version_arn: str) -> dict[str, str]:
+    return {
+        "LABELS_SOURCE_BUCKET": SOURCE_BUCKET,
+        "LABELS_FINAL_BUCKET": FINAL_BUCKET,
+        "LABELS_QUEUE_URL": uploads_url,
+        "LABELS_REGION": REGION,
+        "LABELS_PROJECT_ARN": project_arn,
+        "LABELS_PROJECT_VERSION_ARN": version_arn,
+    }
 
 
 def _upload_manifest(s3: Any, kind: str, seeds: range) -> str:
@@ -131,3 +155,7 @@ def _queue_policy() -> dict[str, Any]:
             }
         ],
     }
+
+
+if __name__ == "__main__":
+    main()

@@ -91,9 +91,7 @@ class MemoryS3:
         self, *, Bucket: str, Key: str, CopySource: dict[str, str], CopySourceIfMatch: str = ""
     ) -> dict[str, Any]:
         with self._call("copy_object", Bucket, Key):
-            source = self._find(
-                CopySource["Bucket"], CopySource["Key"], CopySource.get("VersionId", ""), "CopyObject"
-            )
+            source = self._find(CopySource["Bucket"], CopySource["Key"], CopySource.get("VersionId", ""), "CopyObject")
             if CopySourceIfMatch and CopySourceIfMatch != source.etag:
                 raise failure("PreconditionFailed", "CopyObject")
             return self._version(Bucket, self._store(Bucket, Key, source.body, dict(source.headers)))

@@ -50,7 +50,7 @@ AWKWARD_KEYS: Final = (
 
 def image(key: str, *, etag: str = "0" * 32, minutes: float = 0, **fields: Any) -> ImageRef:
     """An image of the inbox, uploaded some minutes after noon."""
-    values = {"bucket": INBOX, "size_bytes": 1_000} | fields
+    values: dict[str, Any] = {"bucket": INBOX, "size_bytes": 1_000} | fields
     return ImageRef(key=key, etag=etag, event_time=NOW + timedelta(minutes=minutes), **values)
 
 
@@ -61,9 +61,7 @@ def images(count: int, **fields: Any) -> list[ImageRef]:
 def uploaded(s3: MemoryS3, ref: ImageRef, body: bytes) -> ImageRef:
     """Put an object where the image says, and return the image as its event would describe it."""
     answer = s3.put_object(Bucket=ref.bucket, Key=ref.key, Body=body)
-    return replace(
-        ref, etag=answer["ETag"].strip('"'), size_bytes=len(body), version_id=answer.get("VersionId", "")
-    )
+    return replace(ref, etag=answer["ETag"].strip('"'), size_bytes=len(body), version_id=answer.get("VersionId", ""))
 
 
 def picture(
@@ -92,7 +90,8 @@ def custom_label(name: str, confidence: float, box: tuple[float, float, float, f
 
 
 def facts(**fields: Any) -> ImageFacts:
-    return ImageFacts(**{"size_bytes": 1_000, "width_px": 100, "height_px": 80, "format": "JPEG"} | fields)
+    values: dict[str, Any] = {"size_bytes": 1_000, "width_px": 100, "height_px": 80, "format": "JPEG"}
+    return ImageFacts(**values | fields)
 
 
 def outcome(of: ImageRef, status: Any = "LABELLED", **fields: Any) -> Outcome:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from tests.include.memory_s3 import failure
 from tests.include.samples import custom_label
 
@@ -20,7 +22,7 @@ def labelled(*labels: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def refusal(code: str, status: int = 400) -> Exception:
+def refusal(code: str, status: int = 400) -> ClientError:
     return failure(code, "DetectCustomLabels", status)
 
 

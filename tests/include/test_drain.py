@@ -90,9 +90,7 @@ def test_every_thread_has_room_for_its_answer(s3: MemoryS3, build_settings: Buil
     assert run(Slow(), s3, build_settings(threads=256)) == DrainReport()
 
 
-def test_more_than_one_round(
-    s3: MemoryS3, build_settings: BuildSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_than_one_round(s3: MemoryS3, build_settings: BuildSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain_module, "ROUND_MESSAGES", 20)
     settings = build_settings(batch_size=20)
     queue = MemoryQueue(announced(*names(55)))
@@ -197,9 +195,7 @@ def test_entries_that_cannot_be_deleted_come_again_and_are_recognised(
     assert count_backlog(s3, settings, list_pending(s3, FINAL)).images == 12
 
 
-def test_what_no_retry_can_mend_goes_to_the_dead_letter_queue_with_its_reason(
-    s3: MemoryS3, settings: Settings
-) -> None:
+def test_what_no_retry_can_mend_goes_to_the_dead_letter_queue_with_its_reason(s3: MemoryS3, settings: Settings) -> None:
     foreign = body(record(bucket="someone-elses"))
     queue = MemoryQueue(["no JSON", *announced("a.jpg"), foreign, through_sns("[" * 100_000)])
     report = run(queue, s3, settings)
@@ -233,17 +229,13 @@ def test_test_events_and_deletions_are_deleted_with_a_line_in_the_log(
     assert s3.keys(FINAL) == []
 
 
-def test_no_message_body_reaches_the_log(
-    s3: MemoryS3, settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_message_body_reaches_the_log(s3: MemoryS3, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     run(MemoryQueue([*announced("secret-name.jpg"), "secret-name is no JSON"]), s3, settings)
     assert "secret-name" not in caplog.text
 
 
-def test_local_aws_is_drained_to_the_last_message(
-    aws_s3: Any, sqs: Any, aws_settings: Settings, unique: str
-) -> None:
+def test_local_aws_is_drained_to_the_last_message(aws_s3: Any, sqs: Any, aws_settings: Settings, unique: str) -> None:
     dead = sqs.create_queue(QueueName=f"{unique}-dead")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "5"})

@@ -84,8 +84,11 @@ def test_every_field_of_a_record_is_taken_over() -> None:
 
 def test_every_way_of_delivery_says_the_same() -> None:
     direct = body(record("a b.jpg"))
-    assert only(direct) == only(through_sns(direct)) == only(eventbridge("a b.jpg")) == only(
-        through_sns(eventbridge("a b.jpg"))
+    assert (
+        only(direct)
+        == only(through_sns(direct))
+        == only(eventbridge("a b.jpg"))
+        == only(through_sns(eventbridge("a b.jpg")))
     )
 
 

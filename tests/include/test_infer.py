@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+from botocore.session import get_session
 
 from include import infer as infer_module
 from include.errors import LeaseLostError, ModelNotRunningError, TerminalError, TransientError
@@ -378,8 +379,6 @@ def test_every_error_is_sorted(code: str, status: int, kind: str) -> None:
 
 
 def test_every_error_that_the_service_documents_is_known() -> None:
-    from botocore.session import get_session
-
     service = get_session().get_service_model("rekognition")
     documented = {shape.name for shape in service.operation_model("DetectCustomLabels").error_shapes}
     stops_the_run = {"AccessDeniedException", "ResourceNotFoundException", "LimitExceededException"}

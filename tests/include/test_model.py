@@ -47,7 +47,9 @@ def test_a_version_that_does_not_exist_is_named() -> None:
 
 def test_a_project_that_does_not_exist_is_named_with_account_and_region() -> None:
     missing = failure("ResourceNotFoundException", "DescribeProjectVersions")
-    with pytest.raises(TerminalError, match=r"no project arn:.*account 123456789012, region us-east-1.*LABELS_PROJECT_ARN"):
+    with pytest.raises(
+        TerminalError, match=r"no project arn:.*account 123456789012, region us-east-1.*LABELS_PROJECT_ARN"
+    ):
         describe(Rekognition(missing), project_arn=PROJECT_ARN, name=NAME)
 
 

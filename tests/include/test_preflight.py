@@ -127,7 +127,9 @@ class TestOddImages:
         body = noise("JPEG", (300, 300))
         assert look(body[: len(body) // 2])[1] is None
 
-    @pytest.mark.parametrize("body", [b"hello, I am a text", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\0" * 500, b"GIF89a"])
+    @pytest.mark.parametrize(
+        "body", [b"hello, I am a text", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\0" * 500, b"GIF89a"]
+    )
     def test_what_is_no_image_is_said_not_to_be_one(self, body: bytes) -> None:
         assert look(body)[1] == ("InvalidImageFormatException", "is not an image that can be read.")
 
@@ -239,9 +241,7 @@ class TestGone:
         assert found.outcome is not None
         assert (found.outcome.status, found.outcome.error_code) == ("MISSING", "Overwritten")
 
-    @pytest.mark.parametrize(
-        "code", ["AccessDenied", "InvalidObjectState", "InvalidArgument", "MethodNotAllowed"]
-    )
+    @pytest.mark.parametrize("code", ["AccessDenied", "InvalidObjectState", "InvalidArgument", "MethodNotAllowed"])
     def test_one_image_that_cannot_be_read_does_not_stop_the_others(
         self, s3: MemoryS3, settings: Settings, code: str
     ) -> None:
@@ -284,11 +284,11 @@ class TestEarlierResults:
 
     @pytest.mark.parametrize("force", [False, True])
     @pytest.mark.parametrize("other", ["etag", "model"])
-    def test_other_content_or_another_model_is(
-        self, s3: MemoryS3, settings: Settings, other: str, force: bool
-    ) -> None:
+    def test_other_content_or_another_model_is(self, s3: MemoryS3, settings: Settings, other: str, force: bool) -> None:
         told = uploaded(s3, image("a.jpg", force=force), picture())
-        self.labelled(s3, "a.jpg", "other" if other == "etag" else told.etag, "other" if other == "model" else MODEL_ARN)
+        self.labelled(
+            s3, "a.jpg", "other" if other == "etag" else told.etag, "other" if other == "model" else MODEL_ARN
+        )
         assert check(s3, settings, told)[0].is_ready
 
     def test_force_labels_again(self, s3: MemoryS3, settings: Settings) -> None:
@@ -313,7 +313,14 @@ class TestConversion:
 
     @pytest.mark.parametrize(
         "body",
-        [picture("WEBP"), picture("GIF"), picture("BMP"), picture("TIFF"), picture("PNG", (5000, 400)), picture("WEBP", mode="RGBA")],
+        [
+            picture("WEBP"),
+            picture("GIF"),
+            picture("BMP"),
+            picture("TIFF"),
+            picture("PNG", (5000, 400)),
+            picture("WEBP", mode="RGBA"),
+        ],
         ids=["webp", "gif", "bmp", "tiff", "large", "transparent"],
     )
     def test_what_would_be_refused_is_staged_as_a_jpeg(
@@ -344,7 +351,9 @@ class TestConversion:
             assert staged.size == (100, 200)
         assert (found.facts.width_px, found.facts.height_px, found.facts.exif_orientation) == (200, 100, 6)
 
-    @pytest.mark.parametrize("body", [picture(size=(63, 63)), picture("PNG", (2_000, 70)), b"hello", picture("WEBP")[:30]])
+    @pytest.mark.parametrize(
+        "body", [picture(size=(63, 63)), picture("PNG", (2_000, 70)), b"hello", picture("WEBP")[:30]]
+    )
     def test_what_cannot_be_mended_is_rejected(self, s3: MemoryS3, converting: Settings, body: bytes) -> None:
         assert refused(check_one(s3, converting, body))
         assert s3.keys(FINAL, "staged/") == []

@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,13 +13,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from include import layout, publish as publish_module
+from include import layout
+from include import publish as publish_module
 from include.batches import Batch, plan_batches, read_batch, write_batches
 from include.images import ImageRef
 from include.outcomes import Checked, Outcome, write_part, write_preflight
 from include.preflight import preflight
 from include.publish import PublishReport, publish
-from include.settings import Settings
+from include.settings import Settings, load_settings
 from tests.include.conftest import BuildSettings
 from tests.include.memory_s3 import Killed, MemoryS3, failure
 from tests.include.samples import (
@@ -28,6 +29,7 @@ from tests.include.samples import (
     INBOX,
     MODEL_ARN,
     NOW,
+    VALUES,
     custom_label,
     facts,
     image,
@@ -90,7 +92,9 @@ class TestDocuments:
         assert found["model_arn"] == MODEL_ARN
         assert found["request"] == {"MinConfidence": 0}
         assert found["response"] == {"CustomLabels": list(LABELS), "RequestId": "r-1"}
-        assert [(label["name"], label["confidence"], label["threshold"], label["passes"]) for label in found["labels"]] == [
+        assert [
+            (label["name"], label["confidence"], label["threshold"], label["passes"]) for label in found["labels"]
+        ] == [
             ("CAP", 99.1, 98.8, True),
             ("CAP", 60.0, 98.8, False),
             ("WATCH", 2.0, 1.4, True),
@@ -159,9 +163,7 @@ class TestRows:
         assert report == PublishReport(images=1, skipped=1)
         assert rows(s3) == []
 
-    def test_versions_of_a_key_have_rows_of_their_own_and_the_newest_has_the_document(
-        self, settings: Settings
-    ) -> None:
+    def test_versions_of_a_key_have_rows_of_their_own_and_the_newest_has_the_document(self, settings: Settings) -> None:
         s3 = MemoryS3(FINAL, versioned=(INBOX,))
         first = uploaded(s3, image("a.jpg", sequencer="01"), picture(seed=1))
         second = uploaded(s3, image("a.jpg", sequencer="02"), picture(seed=2))
@@ -184,9 +186,7 @@ class TestOriginals:
         assert s3.contents(FINAL, "images/") == {"images/inbox/f/a.jpg": picture()}
 
     @pytest.mark.parametrize("status", ["REJECTED", "FAILED"])
-    def test_what_could_not_be_labelled_goes_to_quarantine(
-        self, s3: MemoryS3, settings: Settings, status: str
-    ) -> None:
+    def test_what_could_not_be_labelled_goes_to_quarantine(self, s3: MemoryS3, settings: Settings, status: str) -> None:
         told = uploaded(s3, image("a.jpg"), b"hello")
         assert self.filed(s3, settings, ended(told, status)) == ([], [], ["quarantine/inbox/a.jpg"])
 
@@ -394,16 +394,13 @@ def one_of_each(s3: MemoryS3, settings: Settings) -> Batch:
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> Iterator[tuple[dict[str, dict[str, bytes]], int]]:
+def undisturbed() -> tuple[dict[str, dict[str, bytes]], int]:
     """What publishing leaves behind, and how many calls it takes."""
-    from include.settings import load_settings
-    from tests.include.samples import VALUES
-
     s3, settings = world(), load_settings(**VALUES)
     report = run(s3, settings, one_of_each(s3, settings))
     assert report == PublishReport(images=11, labelled=5, rejected=1, missing=1, failed=2, skipped=2, labels=8)
     calls = len(s3.calls)
-    yield everything(s3), calls
+    return everything(s3), calls
 
 
 class TestRepeated:
@@ -480,17 +477,17 @@ def test_memory_does_not_grow_with_the_number_of_images(s3: MemoryS3, build_sett
     s3, settings = Forgetful(INBOX, FINAL), build_settings(originals="leave", threads=4)
     labels = tuple(custom_label(f"label-{number}", number, (0.1, 0.2, 0.3, 0.4)) for number in range(5))
     batches = [
-        inferred(s3, settings, *(ended(each, custom_labels=labels) for each in images(3_000)[start : start + 500]))
-        for start in range(0, 3_000, 500)
+        inferred(s3, settings, *(ended(each, custom_labels=labels) for each in images(1_800)[start : start + 300]))
+        for start in range(0, 1_800, 300)
     ]
     peaks = []
     tracemalloc.start()
     for batch in batches:
         tracemalloc.reset_peak()
-        assert run(s3, settings, batch).labelled == 500
+        assert run(s3, settings, batch).labelled == 300
         peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
-    assert max(peaks) < 30_000_000
+    assert max(peaks) < 20_000_000
     assert max(peaks[1:]) < 1.3 * peaks[0]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -54,11 +54,33 @@ IMAGE_LABELS_DESIGNED = {
     "labels": "list<element: struct<name: string, confidence: double, threshold: double, passes: bool, left: double, "
     "top: double, width: double, height: double, parents: list<element: string>, attributes: map<string, string>>>",
 }
-RUNS_DESIGNED = (
-    "run_id started_at ended_at trigger decision predicted_minutes predicted_cost_usd images labelled rejected missing "
-    "failed skipped labels calls throttled_calls inference_units model_running_seconds idle_before_first_call_seconds "
-    "idle_after_last_call_seconds images_per_second utilisation cost_usd cost_usd_per_thousand_images model_final_status"
-).split()
+RUNS_DESIGNED = [
+    "run_id",
+    "started_at",
+    "ended_at",
+    "trigger",
+    "decision",
+    "predicted_minutes",
+    "predicted_cost_usd",
+    "images",
+    "labelled",
+    "rejected",
+    "missing",
+    "failed",
+    "skipped",
+    "labels",
+    "calls",
+    "throttled_calls",
+    "inference_units",
+    "model_running_seconds",
+    "idle_before_first_call_seconds",
+    "idle_after_last_call_seconds",
+    "images_per_second",
+    "utilisation",
+    "cost_usd",
+    "cost_usd_per_thousand_images",
+    "model_final_status",
+]
 
 
 def row(found: Any = None, **options: Any) -> dict[str, Any]:
@@ -69,7 +91,11 @@ def row(found: Any = None, **options: Any) -> dict[str, Any]:
 @pytest.fixture
 def parquet(tmp_path: Path) -> Path:
     """Three rows as they lie in the final bucket, below their partitions."""
-    labels = (custom_label("CAP", 99.5, (0.1, -0.02, 0.5, 1.1)), custom_label("CAP", 60.0), custom_label("Étui 🦊", 55.0))
+    labels = (
+        custom_label("CAP", 99.5, (0.1, -0.02, 0.5, 1.1)),
+        custom_label("CAP", 60.0),
+        custom_label("Étui 🦊", 55.0),
+    )
     rows = [
         row(outcome(image("a.jpg"), custom_labels=labels)),
         row(outcome(image("b é.jpg", minutes=1), processed_at=NOW + timedelta(milliseconds=1))),
@@ -118,7 +144,9 @@ class TestReadable:
         pattern = str(parquet.parents[2] / "**" / "*.parquet")
         database = duckdb.connect()
         database.execute("set timezone = 'UTC'")
-        database.execute(f"create view image_labels as select * from read_parquet('{pattern}', hive_partitioning = true)")
+        database.execute(
+            f"create view image_labels as select * from read_parquet('{pattern}', hive_partitioning = true)"
+        )
         types = dict(database.execute("select column_name, column_type from (describe image_labels)").fetchall())
         assert types["event_time"] == "TIMESTAMP WITH TIME ZONE"
         assert (types["size_bytes"], types["width_px"], types["max_confidence"]) == ("BIGINT", "INTEGER", "DOUBLE")

@@ -89,11 +89,15 @@ class TestList:
 
 
 class TestAllowed:
-    @pytest.mark.parametrize("asked", [{"prefix": "s3://archive/"}, {"uris": ["s3://archive/a.jpg", "s3://inbox/a.jpg"]}])
+    @pytest.mark.parametrize(
+        "asked", [{"prefix": "s3://archive/"}, {"uris": ["s3://archive/a.jpg", "s3://inbox/a.jpg"]}]
+    )
     def test_another_bucket_is_refused_before_anything_is_read(
         self, s3: MemoryS3, settings: Settings, asked: dict[str, Any]
     ) -> None:
-        with pytest.raises(SelectionError, match=r"Not allowed: bucket archive\. Allowed are inbox; LABELS_ALLOWED_BUCKETS"):
+        with pytest.raises(
+            SelectionError, match=r"Not allowed: bucket archive\. Allowed are inbox; LABELS_ALLOWED_BUCKETS"
+        ):
             find_images(s3, settings, **asked)
         assert s3.calls == []
 

@@ -57,7 +57,15 @@ def test_all_problems_are_in_one_message() -> None:
     assert len(found) == 8
     for line, name in zip(
         found,
-        ("SOURCE_BUCKET", "QUEUE_URL", "ORIGINALS", "REGION", "PROJECT_ARN", "PROJECT_VERSION_ARN", "INFERENCE_UNITS_MIN"),
+        (
+            "SOURCE_BUCKET",
+            "QUEUE_URL",
+            "ORIGINALS",
+            "REGION",
+            "PROJECT_ARN",
+            "PROJECT_VERSION_ARN",
+            "INFERENCE_UNITS_MIN",
+        ),
         strict=False,
     ):
         assert PREFIX + name in line
@@ -65,9 +73,7 @@ def test_all_problems_are_in_one_message() -> None:
 
 
 def test_problems_of_comparison_stand_beside_those_of_single_settings() -> None:
-    found = "\n".join(
-        problems(queue_url=None, project_version_arn=MODEL_ARN.replace("project/shop", "project/other"))
-    )
+    found = "\n".join(problems(queue_url=None, project_version_arn=MODEL_ARN.replace("project/shop", "project/other")))
     assert "QUEUE_URL is not set" in found
     assert "belongs to project 'other'" in found
 

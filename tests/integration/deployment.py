@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from local_stack import processes
 from local_stack.environment import ROOT, Site
-from local_stack.stack import COMPONENTS, Airflow, Stack, StackError
+from local_stack.stack import COMPONENTS, Airflow, Stack
 from tests.integration.world import wait_for
 
 DAG = "label_images"
@@ -149,7 +149,9 @@ class Deployment:
     def mark_task(self, run_id: str, task_id: str, state: str) -> None:
         self.airflow.patch(f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{task_id}", new_state=state)
 
-    def clear(self, run_id: str, *tasks: str | tuple[str, int], only_failed: bool, downstream: bool = False) -> list[str]:
+    def clear(
+        self, run_id: str, *tasks: str | tuple[str, int], only_failed: bool, downstream: bool = False
+    ) -> list[str]:
         """What was cleared."""
         answer = self.airflow.post(
             f"/dags/{DAG}/clearTaskInstances",
@@ -228,11 +230,6 @@ class Deployment:
         pid = self.task(run_id, task_id)["pid"]
         return bool(pid and psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
 
-    def orphans(self) -> list[int]:
-        """Processes that a killed component left behind."""
-        current = {self.pid(name) for name in COMPONENTS}
-        return [process.pid for process in self._own_processes() if os.getsid(process.pid) not in current]
-
     def _own_processes(self) -> list[psutil.Process]:
         found = []
         for process in psutil.process_iter():
@@ -242,6 +239,3 @@ class Deployment:
             except (ProcessLookupError, psutil.NoSuchProcess):
                 continue
         return found
-
-
-__all__ = ["DAG", "WATCHDOG", "Deployment", "StackError"]

@@ -47,15 +47,6 @@ class Hold:
         assert self.reached.wait(seconds), f"no call {self.pattern} within {seconds} s"
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Callers that are killed leave their connections half open: only other errors are worth a word."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
-
-
 class Network:
     """A proxy on a free port of loopback; ``calls`` are all calls so far, such as ``StopProjectVersion`` or
     ``PUT /bucket/key`` for S3."""
@@ -66,7 +57,7 @@ class Network:
         self._lock = threading.Lock()
         self._refusals: list[Refusal] = []
         self._holds: list[Hold] = []
-        self._server = Server(("127.0.0.1", 0), self._handler())
+        self._server = Server(self)
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -131,50 +122,67 @@ class Network:
                     hold.reached.set()
                     hold.released.wait()
 
-    def _handler(network) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - the handler's own ``self`` is meant below
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
 
-            def setup(self) -> None:
-                super().setup()
-                self.upstream = http.client.HTTPConnection(network.upstream, timeout=120)
+class Server(ThreadingHTTPServer):
+    """Serves on a free port of loopback."""
 
-            def finish(self) -> None:
-                self.upstream.close()
-                super().finish()
+    daemon_threads = True
 
-            def pass_on(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                target = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-                call = target or f"{self.command} {unquote(self.path)}"
-                refusal = network.refusal_of(call)
-                if not refusal or refusal.carry_out:
-                    self.upstream.request(self.command, self.path, body, dict(self.headers.items()))
-                    response = self.upstream.getresponse()
-                    answer = response.read()
-                if refusal:
-                    answer, kind = refusal.answer(is_s3=not target)
-                    return self.send(refusal.status, [("Content-Type", kind)], answer)
-                network.hold_back(call)
-                length = response.headers.get("Content-Length") if self.command == "HEAD" else None
-                return self.send(response.status, response.getheaders(), answer, length)
+    def __init__(self, network: Network) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.network = network
 
-            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on  # noqa: N815
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Callers that are killed leave their connections half open: only other errors are worth a word."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
-            def send(self, status: int, headers: list[tuple[str, str]], body: bytes, length: str | None = None) -> None:
-                try:
-                    self.send_response_only(status)
-                    for name, value in headers:
-                        if name.lower() not in HOP_BY_HOP:
-                            self.send_header(name, value)
-                    if status not in (204, 304):
-                        self.send_header("Content-Length", length or str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True  # the caller was killed meanwhile
 
-            def log_message(self, *args: object) -> None:
-                """Say nothing: ``calls`` has it."""
+class Handler(BaseHTTPRequestHandler):
+    """One caller's connection, and one to AWS beside it."""
 
-        return Handler
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.upstream = http.client.HTTPConnection(self.server.network.upstream, timeout=120)
+
+    def finish(self) -> None:
+        self.upstream.close()
+        super().finish()
+
+    def pass_on(self) -> None:
+        """Serve one call."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        target = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        call = target or f"{self.command} {unquote(self.path)}"
+        refusal = self.server.network.refusal_of(call)
+        if refusal is None or refusal.carry_out:
+            status, headers, answer = self._ask_aws(body)
+        if refusal:
+            answer, kind = refusal.answer(is_s3=not target)
+            status, headers = refusal.status, [("Content-Type", kind), ("Content-Length", str(len(answer)))]
+        self.server.network.hold_back(call)
+        self._answer(status, headers, answer)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on  # noqa: N815
+
+    def _ask_aws(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        self.upstream.request(self.command, self.path, body, dict(self.headers.items()))
+        response = self.upstream.getresponse()
+        answer = response.read()
+        headers = [(name, value) for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP]
+        # What a HEAD would have brought has a length that says nothing of this answer.
+        length = response.headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(answer))
+        return response.status, headers + ([("Content-Length", length)] if response.status != 204 else []), answer
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing: the network's ``calls`` have it."""

@@ -1,81 +1,34 @@
-"""Whatever fails, kills, marks, clears, pauses or breaks: the model ends STOPPED and no image is lost.
+"""Whatever users mark, clear, pause or deploy in the midst of a run: the model ends STOPPED and no image is lost.
 
-On a real scheduler, LocalExecutor and triggerer; what happens inside tasks alone is in ``test_leak_matrix_in_process.py``.
-Each test brings a run to a certain point, held there by what AWS does, and then does what users, crashes and bad deployments do.
+On a real scheduler, LocalExecutor and triggerer. Crashes are in ``test_leak_matrix_crashes.py``, what fails inside tasks in
+``test_leak_matrix_in_process.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from tests.integration.deployment import DAG, Deployment
+from tests.integration.situations import (
+    AGES,
+    IMAGES,
+    assert_all_labelled,
+    assert_safe,
+    has_report,
+    labelling,
+    requesting_start,
+    starting,
+    stopping,
+)
 from tests.integration.world import World, wait_for
 
-IMAGES = 12  # two batches
-AGES = 600  # seconds: what takes so long does not end by itself within a test
 
-
-@contextmanager
-def starting(deployment: Deployment, world: World) -> Iterator[str]:
-    """A run that waits for RUNNING, until ``world.is_running()`` says that it is."""
-    world.upload(IMAGES)
-    world.aws.settings(start_seconds=AGES)
-    run_id = deployment.trigger()
-    deployment.wait_for_task(run_id, "wait_until_running", "deferred")
-    deployment.wait_for_task(run_id, "preflight", "success", map_index=1)
-    assert world.status() == "STARTING"
-    yield run_id
-
-
-@contextmanager
-def requesting_start(deployment: Deployment, world: World) -> Iterator[str]:
-    """A run whose start_model has made AWS start the model, and has not heard of it yet."""
-    world.upload(IMAGES)
-    with world.network.holding("^StartProjectVersion") as held:
-        run_id = deployment.trigger()
-        held.wait()
-        assert world.status() == "STARTING"
-        yield run_id
-
-
-@contextmanager
-def labelling(deployment: Deployment, world: World) -> Iterator[str]:
-    """A run that has labelled some images and waits for the model's answers for others, to the end of the block."""
-    world.upload(IMAGES)
-    with world.network.holding("^DetectCustomLabels", after=3) as held:
-        run_id = deployment.trigger()
-        held.wait()
-        assert world.status() == "RUNNING"
-        yield run_id
-
-
-@contextmanager
-def stopping(deployment: Deployment, world: World) -> Iterator[str]:
-    """A run whose stop_model waits for STOPPED, until the model is set STOPPED."""
-    world.upload(IMAGES)
-    world.aws.settings(stop_seconds=AGES)
-    run_id = deployment.trigger()
-    wait_for("the model is STOPPING", lambda: world.status() == "STOPPING")
-    yield run_id
-
-
-def assert_safe(world: World) -> None:
-    """The promise: nothing bills, nothing is lost, the next run may start."""
-    wait_for("the model is STOPPED", lambda: world.status() == "STOPPED", seconds=60)
-    wait_for("the lease is given back", lambda: world.lease() is None, seconds=30)
+def assert_watchdog_stops_it(deployment: Deployment, world: World, run_id: str) -> None:
+    state, log = deployment.run_watchdog()
+    assert state == "failed", "somebody must hear of it"
+    assert f"{DAG}/{run_id}" in log, "and of whom it was left by"
+    assert world.status() == "STOPPED"
     assert world.lost() == {}
-
-
-def assert_all_labelled(world: World) -> None:
-    assert world.labelled() == set(world.uploads)
-    assert world.batches("pending") == {}
-
-
-def has_report(world: World) -> bool:
-    return bool(world.keys(prefix="results/runs/"))
 
 
 # Users
@@ -100,9 +53,7 @@ def test_a_run_marked_failed_while_the_model_starts_stops_it(deployment: Deploym
     assert has_report(world)
 
 
-def test_a_run_marked_failed_while_the_start_is_requested_stops_the_model(
-    deployment: Deployment, world: World
-) -> None:
+def test_a_run_marked_failed_while_the_start_is_requested_stops_the_model(deployment: Deployment, world: World) -> None:
     world.aws.settings(start_seconds=AGES)
     with requesting_start(deployment, world) as run_id:
         deployment.mark_run(run_id, "failed")
@@ -169,14 +120,6 @@ def test_a_teardown_marked_success_by_hand_leaves_the_model_to_the_watchdog(
     assert_watchdog_stops_it(deployment, world, run_id)
 
 
-def assert_watchdog_stops_it(deployment: Deployment, world: World, run_id: str) -> None:
-    state, log = deployment.run_watchdog()
-    assert state == "failed", "somebody must hear of it"
-    assert f"{DAG}/{run_id}" in log, "and of whom it was left by"
-    assert world.status() == "STOPPED"
-    assert world.lost() == {}
-
-
 # Bad deployments
 
 
@@ -211,7 +154,9 @@ def test_a_dag_file_broken_midway_leaves_the_model_to_the_watchdog(deployment: D
 def test_a_dagrun_timeout_skips_the_teardown_and_the_failure_callback_stops_the_model(
     deployment: Deployment, world: World
 ) -> None:
-    deployment.change_dag(lambda text: text.replace("    catchup=False,", "    catchup=False,\n    dagrun_timeout=timedelta(seconds=25),"))
+    deployment.change_dag(
+        lambda text: text.replace("    catchup=False,", "    catchup=False,\n    dagrun_timeout=timedelta(seconds=25),")
+    )
     wait_for("the timeout is known", lambda: deployment.dagrun_timeout() is not None)
     with labelling(deployment, world) as run_id:
         assert deployment.airflow.wait(DAG, run_id, seconds=60) == "failed"
@@ -254,105 +199,3 @@ def test_clearing_failed_tasks_only_says_what_to_do_and_clearing_one_batch_start
     deployment.clear(run_id, "start_model", only_failed=False)
     deployment.wait(run_id)
     assert_safe(world)
-
-
-# Crashes
-
-
-def test_a_killed_inference_task_is_repeated_and_the_model_stopped_after_it(
-    deployment: Deployment, world: World
-) -> None:
-    with labelling(deployment, world) as run_id:
-        deployment.kill_processes([deployment.wait_for_task(run_id, "infer", "running", map_index=0)["pid"]])
-    assert deployment.wait(run_id) == "success"
-    assert_safe(world)
-    assert_all_labelled(world)
-    assert world.times_run() == 1
-    assert deployment.task(run_id, "infer", 0)["try_number"] == 2
-
-
-def test_a_killed_start_task_is_repeated_and_the_model_is_started_once(deployment: Deployment, world: World) -> None:
-    with requesting_start(deployment, world) as run_id:
-        deployment.kill_processes([deployment.wait_for_task(run_id, "start_model", "running")["pid"]])
-    assert deployment.wait(run_id) == "success"
-    assert_safe(world)
-    assert_all_labelled(world)
-    assert world.times_run() == 1
-
-
-@pytest.mark.parametrize("workers", [False, True], ids=["alone", "with its workers"])
-def test_a_scheduler_killed_during_inference_and_restarted_stops_the_model(
-    deployment: Deployment, world: World, workers: bool
-) -> None:
-    with labelling(deployment, world) as run_id:
-        deployment.kill("scheduler", workers=workers)
-    deployment.start_components("scheduler")
-    assert deployment.wait(run_id) == "success"
-    assert_safe(world)
-    assert_all_labelled(world)
-
-
-def test_a_scheduler_killed_while_the_start_is_requested_starts_the_model_once_and_stops_it(
-    deployment: Deployment, world: World
-) -> None:
-    with requesting_start(deployment, world) as run_id:
-        deployment.kill("scheduler", workers=True)
-    deployment.start_components("scheduler")
-    assert deployment.wait(run_id) == "success"
-    assert world.times_run() == 1
-    assert_safe(world)
-    assert_all_labelled(world)
-
-
-def test_a_scheduler_killed_during_the_teardown_stops_the_model_once_it_is_back(
-    deployment: Deployment, world: World
-) -> None:
-    with stopping(deployment, world) as run_id:
-        deployment.kill("scheduler", workers=True)
-        deployment.start_components("scheduler")
-        world.aws.set_model(world.version_arn, status="STOPPED")
-    deployment.wait(run_id)
-    assert_safe(world)
-    assert_all_labelled(world)
-
-
-def test_a_scheduler_told_to_end_lets_the_teardown_run_once_it_is_back(deployment: Deployment, world: World) -> None:
-    with labelling(deployment, world) as run_id:
-        deployment.terminate("scheduler")
-    wait_for("the scheduler has ended", lambda: not deployment.is_alive("scheduler"))
-    deployment.start_components("scheduler")
-    assert deployment.wait(run_id) == "success"
-    assert_safe(world)
-    assert_all_labelled(world)
-
-
-def test_a_triggerer_killed_while_the_model_starts_goes_on_waiting_once_it_is_back(
-    deployment: Deployment, world: World
-) -> None:
-    with starting(deployment, world) as run_id:
-        deployment.kill("triggerer", tasks=True)
-        world.aws.set_model(world.version_arn, status="RUNNING")
-    deployment.start_components("triggerer")
-    assert deployment.wait(run_id) == "success"
-    assert_safe(world)
-    assert_all_labelled(world)
-
-
-def test_an_api_server_killed_during_inference_holds_up_nothing_for_long(deployment: Deployment, world: World) -> None:
-    with labelling(deployment, world) as run_id:
-        deployment.kill("api-server", tasks=True)
-    deployment.start_components("api-server")
-    assert deployment.wait(run_id) == "success"
-    assert_safe(world)
-    assert_all_labelled(world)
-
-
-def test_everything_killed_during_inference_and_restarted_stops_the_model(deployment: Deployment, world: World) -> None:
-    names = ("api-server", "scheduler", "dag-processor", "triggerer")
-    with labelling(deployment, world) as run_id:
-        for name in names:
-            deployment.kill(name, tasks=True)
-    deployment.start_components(*names)
-    assert deployment.wait(run_id) == "success"
-    assert_safe(world)
-    assert_all_labelled(world)

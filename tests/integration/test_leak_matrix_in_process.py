@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
 import pytest
 
 from tests.integration.in_process import DagRunner
+from tests.integration.situations import assert_safe, has_report
 from tests.integration.world import World
 
 STARTED = "^StartProjectVersion"
-
-
-def assert_safe(world: World) -> None:
-    """The promise: nothing bills, nothing is lost, the next run may start."""
-    assert world.status() in ("STOPPED", "FAILED")
-    assert world.lease() is None
-    assert world.lost() == {}
-
-
-def has_report(world: World) -> bool:
-    return bool(world.keys(prefix="results/runs/"))
 
 
 def test_an_empty_hour_never_starts_the_model_and_is_green(dags: DagRunner, world: World) -> None:
@@ -154,6 +147,46 @@ def test_a_model_that_is_not_running_is_said_so_with_what_to_do(dags: DagRunner,
     assert "The model is not RUNNING" in ended.log
     assert "clear start_model (not only failed tasks)" in ended.log
     assert_safe(world)
+
+
+def test_no_dag_has_a_timeout_of_its_own_since_airflow_then_skips_teardowns(dags: DagRunner) -> None:
+    assert {dag_id: dags.dag(dag_id).dagrun_timeout for dag_id in ("label_images", "stop_idle_model")} == {
+        "label_images": None,
+        "stop_idle_model": None,
+    }
+
+
+# The failure callback
+
+
+def test_the_failure_callback_stops_the_model_with_the_least_that_airflow_tells_it(
+    dags: DagRunner, world: World
+) -> None:
+    world.give_lease_to("label_images/a-run")
+    world.aws.set_model(world.version_arn, status="RUNNING")
+    dag = dags.dag()
+    dag.on_failure_callback({"dag": dag, "run_id": "a-run", "reason": "timed_out"})
+    assert world.status() in ("STOPPING", "STOPPED")
+    assert world.lease() is None
+
+
+def test_the_failure_callback_leaves_the_model_of_another_run_alone(dags: DagRunner, world: World) -> None:
+    world.give_lease_to("label_images/another-run")
+    world.aws.set_model(world.version_arn, status="RUNNING")
+    dag = dags.dag()
+    dag.on_failure_callback({"dag": dag, "run_id": "a-run"})
+    assert world.status() == "RUNNING"
+
+
+def test_a_failure_callback_that_comes_late_leaves_the_model_of_a_run_cleared_since_alone(
+    dags: DagRunner, world: World
+) -> None:
+    world.give_lease_to("label_images/a-run")
+    world.aws.set_model(world.version_arn, status="RUNNING")
+    dag = dags.dag()
+    ended_before = SimpleNamespace(end_date=datetime.now(UTC) - timedelta(seconds=5))
+    dag.on_failure_callback({"dag": dag, "run_id": "a-run", "dag_run": ended_before})
+    assert world.status() == "RUNNING"
 
 
 # The watchdog

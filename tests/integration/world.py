@@ -58,7 +58,8 @@ class World:
         self.s3, self.sqs = self.aws.client("s3"), self.aws.client("sqs")
         self.rekognition = self.aws.client("rekognition")
         self.queue_url = f"{self.aws.endpoint_url}/{seed.queue_url(self.site, seed.QUEUE).split('/', 3)[3]}"
-        parsed = Settings(**{name.removeprefix("LABELS_").lower(): value for name, value in self.settings.items()})
+        fields: dict[str, Any] = {name.removeprefix("LABELS_").lower(): value for name, value in self.settings.items()}
+        parsed = Settings(**fields)
         self.version_arn, self.model = parsed.project_version_arn, parsed.model
         self.project_arn = parsed.project_arn
         self.state = ModelStateStore.of(self.s3, seed.FINAL_BUCKET, self.model)

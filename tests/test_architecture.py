@@ -1,0 +1,157 @@
+"""Who may import whom, and a few habits that a linter does not know."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MOST_LINES = 400
+# Longer than that on purpose: docstrings of parameters and templates, as the amazon provider's operators have them.
+LONG_MODULES = {"plugins/rekognition/operators.py"}
+
+OURS = {"include", "labelling", "rekognition", "local_aws", "local_stack", "results_browser"}
+DAGS = {"label_images", "stop_idle_model", "backfill_archive"}
+
+# Folder: which of our packages its modules may import.
+MAY_IMPORT = {
+    "include": {"include"},
+    "local_aws": {"local_aws"},
+    "plugins/rekognition": {"rekognition"},
+    "plugins/results_browser": {"results_browser", "include"},
+    "dags": {"labelling", "rekognition", "include"},
+    "local_stack": {"local_stack", "local_aws", "include"},
+}
+MAY_NOT_IMPORT_AIRFLOW = ("include", "local_aws", "local_stack")
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Every module that a file names in an import, wherever the import stands."""
+    for node in ast.walk(parsed(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield node.module or ""
+
+
+def packages(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(file)}
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_go_one_way(folder: str) -> None:
+    foreign = {
+        name_of(file): sorted(packages(file) & (OURS | DAGS | {"dags", "plugins", "tests"}) - MAY_IMPORT[folder])
+        for file in modules(folder)
+    }
+    assert {file: names for file, names in foreign.items() if names} == {}
+
+
+@pytest.mark.parametrize("folder", MAY_NOT_IMPORT_AIRFLOW)
+def test_airflow_is_imported_by_dags_and_plugins_only(folder: str) -> None:
+    assert [name_of(file) for file in modules(folder) if "airflow" in packages(file)] == []
+
+
+def test_dag_files_import_airflow_from_its_sdk_and_providers_only() -> None:
+    allowed = ("airflow.sdk", "airflow.providers")
+    named = {name for file in modules("dags") for name in imported(file) if name.startswith("airflow")}
+    assert {name for name in named if not name.startswith(allowed)} == set()
+
+
+def test_every_folder_of_ours_is_covered() -> None:
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    code = {folder for folder in folders if modules(folder)}
+    assert code - {"tests", "benchmarks"} == {folder.partition("/")[0] for folder in MAY_IMPORT}
+
+
+def test_the_library_is_importable_where_there_is_no_airflow() -> None:
+    names = [f"include.{file.stem}" for file in modules("include") if file.stem != "__init__"]
+    code = f"""
+import sys
+class NoAirflow:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("airflow", "rekognition", "labelling", "local_aws", "local_stack"):
+            raise ImportError(name + " is not here")
+sys.meta_path.insert(0, NoAirflow())
+import importlib
+for name in {names}:
+    importlib.import_module(name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("folder", ["include", "dags", "plugins"])
+def test_nothing_is_swallowed(folder: str) -> None:
+    """A handler of everything, or of every Exception, must raise again."""
+    handlers = [
+        (file, node)
+        for file in modules(folder)
+        for node in ast.walk(parsed(file))
+        if isinstance(node, ast.ExceptHandler)
+    ]
+    assert [f"{name_of(file)}:{node.lineno}" for file, node in handlers if is_broad(node) and not raises(node)] == []
+
+
+def is_broad(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    names = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)}
+    return bool(names & {"Exception", "BaseException"})
+
+
+def raises(handler: ast.ExceptHandler) -> bool:
+    return any(isinstance(node, ast.Raise) for node in ast.walk(handler))
+
+
+def test_no_module_is_long_without_being_listed() -> None:
+    folders = ("include", "dags", "plugins", "local_aws", "local_stack")
+    lines = {name_of(file): len(file.read_text().splitlines()) for folder in folders for file in modules(folder)}
+    assert {file for file, count in lines.items() if count > MOST_LINES} == LONG_MODULES
+
+
+def test_no_module_is_a_drawer_for_everything() -> None:
+    vague = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
+    files = [file for folder in MAY_IMPORT for file in modules(folder)]
+    assert [name_of(file) for file in files if vague & {*file.relative_to(ROOT).with_suffix("").parts}] == []
+
+
+@pytest.mark.parametrize("folder", ["include", "dags", "plugins"])
+def test_nothing_asks_whether_it_runs_locally(folder: str) -> None:
+    telling = ("local_aws", "localhost", "127.0.0.1", "localstack")
+    found = {name_of(file): word for file in modules(folder) for word in telling if word in file.read_text()}
+    assert found == {}
+
+
+def test_every_module_has_annotations_of_the_future() -> None:
+    missing = []
+    for folder in MAY_IMPORT:
+        for file in modules(folder):
+            code = [
+                node
+                for node in parsed(file).body
+                if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+            ]
+            if code and "__future__" not in set(imported(file)):
+                missing.append(name_of(file))
+    assert missing == []
