@@ -94,14 +94,40 @@ def read_pending(s3: Any, bucket: str, keys: Sequence[str], *, threads: int, cha
             if not change:
                 log.warning("%s.", err)
                 return None
-            aside = layout.UNREADABLE + key.removeprefix(layout.PENDING)
-            s3.copy_object(Bucket=bucket, Key=aside, CopySource={"Bucket": bucket, "Key": key})
-            s3.delete_object(Bucket=bucket, Key=key)
+            aside = put_aside(s3, bucket, key, layout.UNREADABLE)
             log.error("%s. It now lies in s3://%s/%s; mend it and put it back, or delete it.", err, bucket, aside)
             return None
 
     for some in in_slices(keys, threads):
         yield from filter(None, in_parallel(attempt, some, threads=threads))
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What earlier runs left of a pending batch: how many took it up, and whether some of it is paid for."""
+
+    attempts: int
+    is_paid: bool
+
+
+def histories(s3: Any, bucket: str, keys: Sequence[str], *, threads: int) -> dict[str, History]:
+    """The history of each pending batch."""
+
+    def look(key: str) -> tuple[str, History]:
+        batch_id = layout.batch_id_of(key)
+        found = list(objects.list_keys(s3, bucket, f"{layout.OUTCOMES}{batch_id}/"))
+        attempts = sum(name.startswith(layout.attempts(batch_id)) for name in found)
+        return key, History(attempts, any(name.startswith(layout.outcome_parts(batch_id)) for name in found))
+
+    return dict(in_parallel(look, keys, threads=threads))
+
+
+def put_aside(s3: Any, bucket: str, key: str, folder: str) -> str:
+    """Take a batch off the pending ones without losing it; returns its new key. Copied back, it is pending again."""
+    aside = folder + key.removeprefix(layout.PENDING)
+    s3.copy_object(Bucket=bucket, Key=aside, CopySource={"Bucket": bucket, "Key": key})
+    s3.delete_object(Bucket=bucket, Key=key)
+    return aside
 
 
 def keep_only(s3: Any, bucket: str, batch: Batch, images: Sequence[ImageRef]) -> Batch | None:

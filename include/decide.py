@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +12,13 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from include.batches import Batch, keep_only, read_pending
+from include import layout
+from include.batches import Batch, histories, keep_only, put_aside, read_pending
 from include.images import ImageRef
 from include.model_state import ModelState
 from include.settings import Settings
+
+log = logging.getLogger(__name__)
 
 Digests: TypeAlias = npt.NDArray[np.uint64]
 
@@ -33,6 +37,7 @@ class Backlog:
     doubles: int = 0
     oldest: datetime | None = None
     later_batches: int = 0
+    given_up: int = 0
     announced: int = 0
 
     @property
@@ -56,8 +61,9 @@ class Decision:
 def count_backlog(s3: Any, settings: Settings, keys: Sequence[str], *, change: bool = True) -> Backlog:
     """Read the pending batches in the order of work and take out images that an earlier batch holds already.
 
-    Doubles appear when messages come again in other company; each image must be paid for once. Eight bytes an image
-    are kept in memory, nothing else.
+    Doubles appear when messages come again in other company; each image must be paid for once, so it stays in the batch
+    that has paid already. Eight bytes an image are kept in memory, nothing else. A batch that several runs have taken up
+    in vain is put aside: it must not start the model for ever.
 
     :param change: False only counts (a dry run).
     """
@@ -65,8 +71,12 @@ def count_backlog(s3: Any, settings: Settings, keys: Sequence[str], *, change: b
     batches: list[str] = []
     images = doubles = 0
     oldest: datetime | None = None
-    some = keys[:MAX_BATCHES_A_RUN]
-    for read in read_pending(s3, settings.final_bucket, some, threads=settings.threads, change=change):
+    history = histories(s3, settings.final_bucket, keys[:MAX_BATCHES_A_RUN], threads=settings.threads)
+    given_up = [key for key, known in history.items() if known.attempts >= settings.batch_attempts]
+    if change:
+        _give_up(s3, settings, given_up)
+    paid_first = sorted(history.keys() - set(given_up), key=lambda key: (not history[key].is_paid, key))
+    for read in read_pending(s3, settings.final_bucket, paid_first, threads=settings.threads, change=change):
         fresh, seen = _fresh(seen, read.images)
         kept: Batch | None = read
         if len(fresh) < len(read.images):
@@ -78,7 +88,22 @@ def count_backlog(s3: Any, settings: Settings, keys: Sequence[str], *, change: b
             images += len(kept.images)
             first = min(image.event_time for image in kept.images)
             oldest = min(oldest, first) if oldest else first
-    return Backlog(tuple(batches), images, doubles, oldest, max(0, len(keys) - MAX_BATCHES_A_RUN))
+    later = max(0, len(keys) - MAX_BATCHES_A_RUN)
+    return Backlog(tuple(sorted(batches)), images, doubles, oldest, later, len(given_up))
+
+
+def _give_up(s3: Any, settings: Settings, keys: Sequence[str]) -> None:
+    for key in keys:
+        aside = put_aside(s3, settings.final_bucket, key, layout.GIVEN_UP)
+        log.error(
+            "Batch s3://%s/%s is given up: %s runs took it up in vain (their logs say why). Its images are where they were. "
+            "To try again, copy it back to %s and delete %s*.",
+            settings.final_bucket,
+            aside,
+            settings.batch_attempts,
+            layout.PENDING,
+            layout.attempts(layout.batch_id_of(key)),
+        )
 
 
 def _fresh(seen: Digests, images: Sequence[ImageRef]) -> tuple[list[int], Digests]:
@@ -108,8 +133,9 @@ def decide(
     :param units: inference units asked for by hand; None chooses.
     :param by_hand: somebody asked for these images: minimum backlog and maximum wait do not apply.
     """
+    given_up = f" {_counted(backlog.given_up, 'batch', 'batches')} given up, see the log." if backlog.given_up else ""
     if not backlog.all_images:
-        return Decision(start=False, reason="Nothing is pending: the model stays off.")
+        return Decision(start=False, reason=f"Nothing is pending: the model stays off.{given_up}")
     plan = _plan(backlog, state, settings, units)
     waited_minutes = (now - backlog.oldest).total_seconds() / 60 if backlog.oldest else 0.0
     if not by_hand and backlog.all_images < settings.minimum_backlog and waited_minutes < settings.maximum_wait_minutes:
@@ -119,7 +145,7 @@ def decide(
             f"{settings.maximum_wait_minutes:.0f} minutes."
         )
         return Decision(start=False, reason=reason, images=backlog.all_images)
-    return plan
+    return replace(plan, reason=plan.reason + given_up)
 
 
 def _plan(backlog: Backlog, state: ModelState, settings: Settings, units: int | None) -> Decision:

@@ -29,6 +29,8 @@ LEASE_SECONDS: Final = 30.0
 ATTEMPTS: Final = 6
 FIRST_BACKOFF_SECONDS: Final = 0.25
 OUTAGE_SECONDS: Final = 120.0
+# A service that refuses every call for so long is not busy: somebody else uses all of it, or its quota is wrong.
+THROTTLED_SECONDS: Final = 600.0
 # How long calls under way are waited for when the task is told to end: their answers are paid for.
 LAST_CALLS_SECONDS: Final = 10.0
 # So many first images refused as unreadable, and none labelled: the model's access to the bucket is broken, not the images.
@@ -88,7 +90,8 @@ class _Work:
     lock: threading.Lock = field(default_factory=threading.Lock)
     calls: int = 0
     throttled_calls: int = 0
-    unreadable: int = 0
+    # Images that the model could not read, while it has read none: whether they are to blame is not known yet.
+    unreadable: list[Outcome] = field(default_factory=list)
     any_labelled: bool = False
     last_success: float = 0.0
     first_call_at: datetime | None = None
@@ -189,6 +192,8 @@ def _checkpoint(
         wait(callers, timeout=LAST_CALLS_SECONDS)
         while not work.done.empty():
             waiting.append(work.done.get())
+        if not any(caller.done() and caller.exception() for caller in callers):
+            waiting.extend(work.unreadable)
         write()
     return written
 
@@ -238,6 +243,7 @@ class _Caller:
             if kind == "throttled":
                 self.work.throttled_calls += 1
                 self.pacer.throttled()
+                self._raise_if_all_is_throttled(message)
                 continue
             self.pacer.served()
             if kind == "transient":
@@ -247,7 +253,11 @@ class _Caller:
                     continue
                 return self._outcome(entry, "FAILED", code, f"{message} ({attempts} attempts)")
             self._raise_if_run_is_over(kind, code, message)
-            return self._outcome(entry, "FAILED", code, message)
+            outcome = self._outcome(entry, "FAILED", code, message)
+            if code == "InvalidS3ObjectException" and not self.work.any_labelled:
+                self._hold(outcome)
+                return None
+            return outcome
         return None
 
     def _call(self, entry: Checked) -> dict[str, Any]:
@@ -311,11 +321,26 @@ class _Caller:
                 f"DetectCustomLabels cannot succeed ({code}: {message}). Nothing is lost: the batches stay pending. "
                 "Check the role's permissions and LABELS_PROJECT_VERSION_ARN."
             )
-        if code == "InvalidS3ObjectException" and not self.work.any_labelled:
-            with self.work.lock:
-                self.work.unreadable += 1
-            if self.work.unreadable >= UNREADABLE_IN_A_ROW:
-                raise TerminalError(
-                    f"The first {self.work.unreadable} images could not be read by the model, and none could ({message}). "
-                    "Is the bucket in the model's region, and may the role read it (s3:GetObject, kms:Decrypt)?"
-                )
+
+    def _hold(self, outcome: Outcome) -> None:
+        """Keep an unreadable image back until another one was read: then it is the image, else the model's access.
+
+        :raises TerminalError: for the access.
+        """
+        with self.work.lock:
+            self.work.unreadable.append(outcome)
+            count = len(self.work.unreadable)
+        if count >= UNREADABLE_IN_A_ROW:
+            raise TerminalError(
+                f"The first {count} images could not be read by the model, and none could ({outcome.error_message}). "
+                "Is the bucket in the model's region, and may the role read it (s3:GetObject, kms:Decrypt)? "
+                "Nothing is lost: the batch stays pending."
+            )
+
+    def _raise_if_all_is_throttled(self, message: str) -> None:
+        silent = self.monotonic() - self.work.last_success
+        if silent > THROTTLED_SECONDS:
+            raise TransientError(
+                f"DetectCustomLabels has refused every call for {silent:.0f} s as too many ({message}): who else uses the "
+                "model, or the account's quota of calls a second? What was labelled is kept."
+            )

@@ -10,6 +10,7 @@ from typing import Final
 PENDING: Final = "batches/pending/"
 DONE: Final = "batches/done/"
 UNREADABLE: Final = "batches/unreadable/"
+GIVEN_UP: Final = "batches/given_up/"
 OUTCOMES: Final = "batches/outcomes/"
 LABELS: Final = "labels/"
 IMAGES: Final = "images/"
@@ -41,6 +42,14 @@ def preflight(batch_id: str) -> str:
     return f"{OUTCOMES}{batch_id}/preflight.jsonl"
 
 
+def attempts(batch_id: str) -> str:
+    return f"{OUTCOMES}{batch_id}/attempt-"
+
+
+def attempt(batch_id: str, run_id: str) -> str:
+    return f"{attempts(batch_id)}{_plain(run_id)}"
+
+
 def outcome_parts(batch_id: str) -> str:
     return f"{OUTCOMES}{batch_id}/part-"
 
@@ -65,6 +74,12 @@ def quarantine_reason(bucket: str, key: str) -> str:
     return _fitted(QUARANTINE, bucket, key, ".error.json")
 
 
+def earlier(key: str, etag: str) -> str:
+    """Where a filed image goes when a newer one of the same name comes."""
+    ending = f"~{etag}"
+    return key.encode()[: MAX_KEY_BYTES - len(ending)].decode(errors="ignore") + ending
+
+
 def _fitted(prefix: str, bucket: str, key: str, suffix: str = "") -> str:
     """The source key below a prefix. Where that is longer than a key may be, its end gives way to a digest of it."""
     whole = f"{prefix}{bucket}/{key}{suffix}"
@@ -84,8 +99,12 @@ def image_labels(*, analysis: str, day: str, batch_id: str) -> str:
 
 
 def run(*, day: str, run_id: str) -> str:
+    return f"{RUNS}dt={day}/{_plain(run_id)}.parquet"
+
+
+def _plain(run_id: str) -> str:
     """Airflow's run ids hold ``:`` and ``+``, which query engines over S3 stumble on."""
-    return f"{RUNS}dt={day}/{re.sub(r'[^A-Za-z0-9._-]', '-', run_id)}.parquet"
+    return re.sub(r"[^A-Za-z0-9._-]", "-", run_id)
 
 
 def model_state(project: str, version: str) -> str:

@@ -78,7 +78,8 @@ def assumed_thresholds(s3: Any, description: dict[str, Any]) -> dict[str, float]
         return {}
     try:
         summary = json.loads(s3.get_object(Bucket=where["Bucket"], Key=where["Name"])["Body"].read())
-    except (ClientError, ValueError) as err:
+        return _thresholds(summary)
+    except (ClientError, ValueError, TypeError, AttributeError) as err:
         log.warning(
             "Could not read the model's evaluation summary s3://%s/%s (%s): labels are compared with the default threshold.",
             where["Bucket"],
@@ -86,6 +87,9 @@ def assumed_thresholds(s3: Any, description: dict[str, Any]) -> dict[str, float]
             err,
         )
         return {}
+
+
+def _thresholds(summary: dict[str, Any]) -> dict[str, float]:
     thresholds = {}
     for row in summary.get("LabelEvaluationResults", []):
         threshold = row.get("Metrics", row).get("Threshold")

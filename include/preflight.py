@@ -47,6 +47,8 @@ def preflight(s3: Any, settings: Settings, batch: Batch, *, run_id: str, now: Ca
     :raises TerminalError: where not one image may be read: that is about permissions, not about images.
     :raises botocore.exceptions.ClientError: where S3 itself fails; the stage may be repeated.
     """
+    attempt = layout.attempt(batch.batch_id, run_id)
+    s3.put_object(Bucket=settings.final_bucket, Key=attempt, Body=b"")
     before = {entry.image.place: entry for entry in read_preflight(s3, settings.final_bucket, batch.batch_id) or []}
     paid = read_outcomes(s3, settings.final_bucket, batch.batch_id)
 

@@ -171,16 +171,27 @@ def _move(s3: Any, settings: Settings, image: ImageRef, target: Callable[[str, s
         return
     source = source_parameters(image)
     condition = {"CopySourceIfMatch": f'"{image.etag}"'} if image.etag else {}
+    key = target(image.bucket, image.key)
     try:
-        s3.copy_object(
-            Bucket=settings.final_bucket, Key=target(image.bucket, image.key), CopySource=source, **condition
-        )
+        _make_room(s3, settings.final_bucket, key, image)
+        s3.copy_object(Bucket=settings.final_bucket, Key=key, CopySource=source, **condition)
         only_if = {} if image.version_id else {"IfMatch": f'"{image.etag}"'} if image.etag else {}
         s3.delete_object(**source, **only_if)
     except ClientError as err:
         if not (objects.is_missing(err) or objects.is_condition_failed(err)):
             raise
         log.info("%s is not moved: it is gone, or was overwritten since.", image.uri)
+
+
+def _make_room(s3: Any, bucket: str, key: str, image: ImageRef) -> None:
+    """Where another image of the same name was filed before, that one makes way: ``<key>~<its ETag>``."""
+    there = objects.head(s3, bucket, key)
+    if there is None or there["ETag"].strip('"') == image.etag:
+        return
+    if "-" in image.etag and there["ContentLength"] == image.size_bytes:
+        return  # uploaded in parts and filed before: a copy's ETag differs from that of the parts
+    aside = layout.earlier(key, there["ETag"].strip('"'))
+    s3.copy_object(Bucket=bucket, Key=aside, CopySource={"Bucket": bucket, "Key": key})
 
 
 def _finish(s3: Any, settings: Settings, batch: Batch, *, day: str) -> None:

@@ -31,10 +31,10 @@ class ModelTimes:
     stop_requested_at: datetime | None = None
     stopped_at: datetime | None = None
 
-    @property
-    def running_seconds(self) -> float:
-        end = self.stopped_at or self.stop_requested_at
-        return (end - self.running_at).total_seconds() if self.running_at and end else 0.0
+    def running_seconds(self, *, until: datetime) -> float:
+        """Seconds RUNNING as far as the run knows: a stop that was not seen lasts until its end."""
+        end = self.stopped_at or self.stop_requested_at or until
+        return (end - self.running_at).total_seconds() if self.running_at else 0.0
 
     @property
     def start_seconds(self) -> float | None:
@@ -67,7 +67,7 @@ def build_report(
     labelled = sum(report.labelled for report in inferred)
     served = labelled + sum(report.failed for report in inferred)
     calling = (last_call - first_call).total_seconds() if first_call and last_call else 0.0
-    running = times.running_seconds
+    running = times.running_seconds(until=ended_at)
     cost = model_cost_usd(running, decision.inference_units, settings.price_per_unit_hour_usd)
     stop = times.stop_requested_at
     return RunReport(

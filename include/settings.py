@@ -60,6 +60,11 @@ class Settings(BaseSettings):
 
     # How to work.
     batch_size: int = Field(default=1000, ge=1, le=10_000, description="images a mapped task handles")
+    batch_attempts: int = Field(
+        default=5,
+        ge=1,
+        description="runs that may take up a batch in vain before it is put aside under batches/given_up/",
+    )
     threads: int = Field(default=16, ge=1, le=256, description="parallel S3 and SQS calls of one task")
     inference_threads: int = Field(default=64, ge=1, le=256, description="most parallel inference calls of one task")
     lease_minutes: float = Field(

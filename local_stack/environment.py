@@ -89,8 +89,7 @@ class Site:
                 "AIRFLOW__API__SECRET_KEY": secret,
                 "AIRFLOW__API_AUTH__JWT_SECRET": secret,
                 "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.airflow_home / 'airflow.db'}",
-                "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-                "AIRFLOW__TRIGGERER__DEFAULT_CAPACITY": "100",
+                "AIRFLOW__TRIGGERER__CAPACITY": "100",
                 "AIRFLOW_CONN_AWS_DEFAULT": self._connection(),
             }
         )

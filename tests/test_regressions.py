@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from include.batches import Batch, list_pending, read_batch
 from include.decide import Decision, count_backlog, decide
 from include.drain import DrainReport, drain
-from include.errors import LeaseHeldError
+from include.errors import LeaseHeldError, TerminalError
 from include.infer import infer
 from include.model_state import ModelState, ModelStateStore
 from include.outcomes import read_outcomes
@@ -29,7 +29,7 @@ from include.selection import find_images
 from include.settings import Settings, load_settings
 from rekognition.operators import RekognitionStartProjectVersionOperator, RekognitionStopProjectVersionOperator
 from tests.include.memory_queue import MemoryQueue
-from tests.include.memory_s3 import Killed, MemoryS3
+from tests.include.memory_s3 import Killed, MemoryS3, failure
 from tests.include.samples import FINAL, INBOX, MODEL_ARN, NOW, VALUES, custom_label, picture
 from tests.include.scripted_model import ScriptedModel, labelled, refusal
 from tests.include.test_events import body, record
@@ -64,9 +64,9 @@ class Pipeline:
         backlog = count_backlog(self.s3, self.settings, list_pending(self.s3, FINAL))
         return decide(backlog, ModelState(), self.settings, now=NOW)
 
-    def label(self, key: str) -> None:
+    def label(self, key: str, *, run_id: str = "r") -> None:
         batch = self.batch(key)
-        preflight(self.s3, self.settings, batch, run_id="r", now=lambda: NOW)
+        preflight(self.s3, self.settings, batch, run_id=run_id, now=lambda: NOW)
         infer(
             self.model,
             self.s3,
@@ -382,3 +382,46 @@ class TestTheModel:
         store = ModelStateStore.of(pipeline.s3, FINAL, pipeline.settings.model)
         store.acquire("label_images/dead", minutes=10, now=NOW)
         assert store.acquire("label_images/next", minutes=10, now=NOW + HOUR).holder == "label_images/next"
+
+
+class TestTwiceAndForEver:
+    """What a second delivery, a second upload and a second try must not do."""
+
+    def test_an_image_paid_for_in_one_batch_is_not_paid_again_in_an_earlier_one(self) -> None:
+        pipeline = Pipeline()
+        pipeline.upload("x.jpg", "y.jpg")
+        messages = pipeline.queue.left
+        pipeline.drain()
+        (paid,) = pipeline.decide().batches
+        pipeline.label(paid)  # and the run dies before it publishes
+        etag = pipeline.s3.put_object(Bucket=INBOX, Key="w.jpg", Body=picture(seed=77))["ETag"].strip('"')
+        earlier = body(record("w.jpg", eventTime="2026-03-01T11:00:00Z", eTag=etag))
+        pipeline.queue.send([messages[0], earlier])
+        pipeline.hour()
+        assert pipeline.model.served == {"w.jpg": 1, "x.jpg": 1, "y.jpg": 1}
+
+    def test_one_bad_batch_does_not_start_the_model_for_ever(self) -> None:
+        pipeline = Pipeline()
+        pipeline.upload("a.jpg")
+        pipeline.s3.refuse["get_object", "a.jpg"] = failure("AccessDenied", "GetObject", 403)
+        pipeline.drain()
+        starts = 0
+        for hour in range(24):
+            decision = pipeline.decide()
+            starts += decision.start
+            for key in decision.batches:
+                with pytest.raises(TerminalError, match=r"May not read"):
+                    pipeline.label(key, run_id=f"run {hour}")
+        assert starts == pipeline.settings.batch_attempts
+        assert "given up" not in decision.reason  # said once, in the hour it happened
+        assert len(pipeline.s3.keys(FINAL, "batches/given_up/")) == 1
+        assert pipeline.s3.keys(INBOX, "") == ["a.jpg"]
+
+    def test_a_second_upload_of_a_key_does_not_destroy_the_first_original(self) -> None:
+        pipeline = Pipeline()
+        pipeline.upload("IMG_0001.jpg", data=picture(seed=1))
+        pipeline.hour()
+        pipeline.upload("IMG_0001.jpg", data=picture(seed=2))
+        pipeline.hour()
+        assert sorted(pipeline.s3.contents(FINAL, "images/").values()) == sorted([picture(seed=1), picture(seed=2)])
+        assert pipeline.s3.contents(FINAL, "images/")["images/inbox/IMG_0001.jpg"] == picture(seed=2)

@@ -59,6 +59,7 @@ class StartModel(RekognitionStartProjectVersionOperator):
             holder_of(context), minutes=settings.start_timeout_minutes + settings.lease_minutes, now=datetime.now(UTC)
         )
         context["ti"].xcom_push(key="start_requested_at", value=datetime.now(UTC).isoformat())
+        self.min_inference_units = decision["inference_units"]
         return super().execute(context, event)
 
 

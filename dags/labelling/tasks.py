@@ -92,7 +92,7 @@ def decide(requested: list[str] | None) -> list[str]:
     s3 = client("s3", settings)
     state = model_state(settings)
     dry_run = params["dry_run"]
-    by_hand = str(context["dag_run"].run_type).endswith("manual")
+    by_hand = context["dag_run"].run_type == "manual"
     keys = list_pending(s3, settings.final_bucket) if requested is None else requested
     backlog = count_backlog(s3, settings, keys, change=not dry_run)
     if dry_run:
@@ -197,7 +197,7 @@ def report() -> dict[str, Any]:
         run_id=run_id,
         started_at=context["dag_run"].start_date or _now(),
         ended_at=_now(),
-        trigger=str(context["dag_run"].run_type).rpartition(".")[2].lower(),
+        trigger=context["dag_run"].run_type.value,
         decision=decision,
         inferred=[InferReport(**counts) for counts in _of_mapped(ti, "infer")],
         published=[PublishReport(**counts) for counts in _of_mapped(ti, "publish")],

@@ -15,6 +15,7 @@ from include import infer as infer_module
 from include.errors import LeaseLostError, ModelNotRunningError, TerminalError, TransientError
 from include.infer import CHECKPOINT_IMAGES, KINDS, InferReport, infer, kind_of
 from include.outcomes import Checked, Outcome, read_outcomes, write_part, write_preflight
+from include.pacing import Pacer
 from include.settings import Settings
 from tests.include.conftest import BuildSettings
 from tests.include.memory_s3 import Killed, MemoryS3, failure
@@ -71,6 +72,28 @@ class Stage:
 @pytest.fixture
 def stage(s3: MemoryS3, build_settings: BuildSettings, model: ScriptedModel) -> Stage:
     return Stage(s3, build_settings(inference_threads=4), model)
+
+
+class TestBlame:
+    def test_images_are_not_blamed_for_permissions_that_the_model_lacks(self, stage: Stage) -> None:
+        stage.model.always = refusal("InvalidS3ObjectException")
+        with pytest.raises(TerminalError, match="could not be read by the model"):
+            stage.ready(200).run()
+        assert read_outcomes(stage.s3, FINAL, "b") == {}
+
+    def test_a_few_unreadable_images_alone_are_to_blame(self, stage: Stage) -> None:
+        stage.model.always = refusal("InvalidS3ObjectException")
+        assert stage.ready(3).run().failed == 3
+        assert len(read_outcomes(stage.s3, FINAL, "b")) == 3
+
+    def test_a_service_that_refuses_every_call_for_ten_minutes_ends_in_an_error(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stage.model.always = refusal("ThrottlingException")
+        stage.seconds = itertools.count(step=1.0).__next__
+        monkeypatch.setattr(Pacer, "wait", lambda self: None)
+        with pytest.raises(TransientError, match="refused every call"):
+            stage.ready(4).run()
 
 
 class TestCalls:
@@ -184,12 +207,14 @@ class TestTheRunIsOver:
     @pytest.mark.parametrize("refusals", [20, 50, 100])
     def test_an_outage_that_passes_blames_no_image(self, stage: Stage, refusals: int) -> None:
         stage.seconds = itertools.count(step=0.01).__next__
-        stage.ready(30)
-        for each in images(30):
-            stage.model.answers(each.key, *[refusal("InternalServerError", 500)] * (refusals // 10))
-        for each in images(4):  # those under way when it begins meet most of it
-            stage.model.answers(each.key, *[refusal("InternalServerError", 500)] * refusals)
-        assert stage.run().failed == 0
+        calls = itertools.count()
+
+        def down(key: str) -> None:
+            if next(calls) < refusals:
+                raise refusal("InternalServerError", 500)
+
+        stage.model.before_each = down
+        assert stage.ready(30).run() == InferReport(30, 30, 0, 30 + refusals, 0, NOW, NOW)
 
     def test_an_image_that_fails_all_alone_is_to_blame_in_the_end(self, stage: Stage) -> None:
         stage.seconds = itertools.count(step=1.0).__next__

@@ -170,7 +170,8 @@ class TestRows:
         run(s3, settings, inferred(s3, settings, ended(second), ended(first)))
         assert {row["version_id"] for row in rows(s3)} == {"v1", "v2"}
         assert document(s3, "labels/inbox/a.jpg.json")["etag"] == second.etag
-        assert s3.contents(FINAL, "images/") == {"images/inbox/a.jpg": picture(seed=2)}
+        filed = s3.contents(FINAL, "images/")
+        assert filed == {"images/inbox/a.jpg": picture(seed=2), f"images/inbox/a.jpg~{first.etag}": picture(seed=1)}
 
 
 class TestOriginals:

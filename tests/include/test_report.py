@@ -124,6 +124,13 @@ def test_a_row_lies_under_its_day_and_is_written_again_over_itself(s3: MemoryS3,
     assert row["started_at"] == NOW
 
 
+def test_a_model_that_was_not_seen_stopped_is_not_free(settings: Settings) -> None:
+    unstopped = ModelTimes(at(0), at(600), None, None)
+    report = build(settings, times=unstopped, ended_at=at(4200), final_status="RUNNING")
+    assert report.model_running_seconds == 3600
+    assert report.cost_usd > 0
+
+
 class TestLearning:
     @pytest.fixture
     def store(self, s3: MemoryS3, settings: Settings) -> ModelStateStore:
