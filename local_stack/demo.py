@@ -19,7 +19,7 @@ from local_stack import seed
 from local_stack.demo_checks import Findings, check
 from local_stack.demo_summary import print_summary
 from local_stack.environment import ROOT, Site, free_port
-from local_stack.stack import Airflow, Stack, StackError
+from local_stack.stack import COMPONENTS, Airflow, Stack, StackError
 from local_stack.uploads import Upload, an_hour_of_uploads
 
 # A model that starts in seconds; on AWS it takes 5 to 30 minutes, which bill nothing.
@@ -67,7 +67,7 @@ def main() -> int:
 def _run(stack: Stack) -> Findings:
     shutil.rmtree(stack.site.home / "final-bucket", ignore_errors=True)
     with _doing("Start local AWS: buckets, queue, notification"):
-        database = _in_background(stack.prepare_airflow)
+        api_server = _in_background(lambda: _start_api_server(stack))
         stack.start_local_aws(*MODEL)
         s3, sqs, rekognition = (stack.client(service) for service in ("s3", "sqs", "rekognition"))
         seed.create_buckets_and_queues(s3, sqs)
@@ -75,8 +75,8 @@ def _run(stack: Stack) -> Findings:
         project_arn, version_arn = seed.train_model(s3, rekognition)
     # Training and Airflow's start take a few seconds each: side by side.
     with _doing("Start Airflow (scheduler, Dag processor, triggerer, API server), upload, end training"):
-        database()
-        stack.start_airflow(SETTINGS | seed.pipeline_settings(stack.site, project_arn, version_arn))
+        api_server()
+        stack.start_airflow(SETTINGS | seed.pipeline_settings(stack.site, project_arn, version_arn), COMPONENTS[1:])
         uploads = list(an_hour_of_uploads())
         _upload(s3, sqs, stack.site, uploads)
         trained = seed.wait_until_trained(rekognition, project_arn)
@@ -91,6 +91,12 @@ def _run(stack: Stack) -> Findings:
     (ROOT / ".local" / "last-run.json").write_text(json.dumps(report, indent=1))
     with _doing("Check the result"):
         return check(stack, uploads, run_state=state, report=report, version_arn=version_arn)
+
+
+def _start_api_server(stack: Stack) -> None:
+    """The slowest component, which needs none of the pipeline's settings, goes ahead of the others."""
+    stack.prepare_airflow()
+    stack.start_airflow({}, COMPONENTS[:1])
 
 
 def _upload(s3: Any, sqs: Any, site: Site, uploads: list[Upload]) -> None:
