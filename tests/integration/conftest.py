@@ -31,13 +31,13 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="session")
-def shared_world() -> Iterator[World]:
+def shared_world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Local AWS as a process of its own, seeded as a new account is."""
     flags = [flag for name, value in QUICK.items() for flag in (f"--{name.replace('_', '-')}", str(value))]
     with LocalAws(*flags) as aws:
         network = Network(aws.endpoint_url)
+        site = Site(f"integration-{os.getpid()}", free_port(), network.port)
         try:
-            site = Site(f"integration-{os.getpid()}", free_port(), network.port)
             seed.create_buckets_and_queues(aws.client("s3"), aws.client("sqs"))
             with ThreadPoolExecutor(max_workers=2) as pool:
                 drawn = pool.map(lambda number: encode(draw_scene(number).image, "JPEG"), HELD_OUT_SEEDS[:IMAGES])
@@ -47,6 +47,8 @@ def shared_world() -> Iterator[World]:
                 yield World(aws, network, site, settings, list(drawn))
         finally:
             network.close()
+            if not request.session.testsfailed:
+                shutil.rmtree(site.home, ignore_errors=True)  # logs are of use only when something failed
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def dags(
 
 
 @pytest.fixture(scope="session")
-def shared_deployment(shared_world: World, request: pytest.FixtureRequest) -> Iterator[Deployment]:
+def shared_deployment(shared_world: World) -> Iterator[Deployment]:
     """The Dags deployed to Airflow's four components with LocalExecutor."""
     deployment = Deployment(shared_world.site, shared_world.settings)
     try:
@@ -92,8 +94,6 @@ def shared_deployment(shared_world: World, request: pytest.FixtureRequest) -> It
         yield deployment
     finally:
         deployment.stop()
-        if not request.session.testsfailed:
-            shutil.rmtree(shared_world.site.home)
 
 
 @pytest.fixture
