@@ -87,7 +87,11 @@ def drain(sqs: Any, s3: Any, settings: Settings, *, monotonic: Callable[[], floa
         while True:
             received = _receive_round(sqs, settings, size=size, monotonic=monotonic)
             if settled:
-                total = total.plus(settled.result())
+                try:
+                    total = total.plus(settled.result())
+                except BaseException:
+                    _show_again(sqs, settings.queue_url, received.messages, threads=settings.threads)
+                    raise
                 log.info(
                     "Drained so far: %s messages, %s images, %s batches.", total.messages, total.images, total.batches
                 )
@@ -124,7 +128,11 @@ def _settle_round(sqs: Any, s3: Any, settings: Settings, messages: list[dict[str
     announced = [image for _, result in parsed for image in result.images]
     images = without_doubles(announced)
     batches = plan_batches(images, batch_size=settings.batch_size)
-    write_batches(s3, settings.final_bucket, batches, threads=settings.threads)
+    try:
+        write_batches(s3, settings.final_bucket, batches, threads=settings.threads)
+    except BaseException:
+        _show_again(sqs, settings.queue_url, messages, threads=settings.threads)
+        raise
 
     bad = [(message, result) for message, result in parsed if result.kind in ("refused", "unparseable")]
     good = [message for message, result in parsed if result.kind not in ("refused", "unparseable")]
@@ -164,6 +172,19 @@ def _delete(sqs: Any, queue: str, messages: list[dict[str, Any]], *, threads: in
         log.warning(
             "%s messages could not be deleted. They come again and are recognised then: nothing is paid twice.", left
         )
+
+
+def _show_again(sqs: Any, queue: str, messages: list[dict[str, Any]], *, threads: int) -> None:
+    """Make messages visible at once, so that the task's next attempt finds them instead of an empty queue."""
+
+    def show(some: tuple[dict[str, Any], ...]) -> None:
+        entries = [
+            {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0}
+            for number, message in enumerate(some)
+        ]
+        sqs.change_message_visibility_batch(QueueUrl=queue, Entries=entries)
+
+    in_parallel(show, in_slices(messages, MESSAGES_PER_CALL), threads=threads)
 
 
 def _move_to_dead_letter_queue(sqs: Any, queue: str, bad: list[tuple[dict[str, Any], Parsed]]) -> None:

@@ -26,6 +26,10 @@ class SettingsError(TerminalError):
     """Raised when settings are missing or wrong; the message lists every problem."""
 
 
+class AccessError(TerminalError):
+    """Raised when a bucket or the queue is missing or may not be used; the message lists every problem."""
+
+
 class SelectionError(TerminalError):
     """Raised when a manual run asks for images that it may not have or that are not there."""
 

@@ -53,8 +53,9 @@ KINDS: Final[dict[str, Kind]] = {
 }
 
 HOW_TO_RERUN: Final = (
-    "If you cleared failed tasks only, the model was not started again: clear start_model (not only failed tasks), and "
-    "Airflow starts the model, repeats what is left, and stops it; or leave it: the batches stay pending for the next run."
+    "If you cleared failed tasks only, the model was not started again: clear start_model (not only failed tasks) with "
+    "everything downstream, and Airflow starts the model, repeats what is left, and stops it; or leave it: the batches stay "
+    "pending for the next run."
 )
 
 

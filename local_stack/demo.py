@@ -59,7 +59,7 @@ def main() -> int:
         console.print(f"[red]{err}[/]", markup=False)
         return 1
     finally:
-        stack.stop()
+        stack.stop(patience_seconds=1.0)  # nothing runs any more
     print_summary(console, findings, seconds=time.monotonic() - began)
     return 1 if findings.broken else 0
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 STOP_SECONDS: Final = 15.0
 
 
@@ -38,17 +40,19 @@ def is_running(name: str, *, folder: Path) -> bool:
     return True
 
 
-def stop(names: Sequence[str], *, folder: Path) -> None:
+def stop(names: Sequence[str], *, folder: Path, patience_seconds: float = STOP_SECONDS) -> None:
     """Ask all to end, wait for them together, kill what is left."""
     running = [name for name in names if is_running(name, folder=folder)]
     for name in running:
         _signal(name, folder, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while any(is_running(name, folder=folder) for name in running) and time.monotonic() < deadline:
         time.sleep(0.1)
     for name in names:
-        if is_running(name, folder=folder):
-            _signal(name, folder, signal.SIGKILL)
+        # Airflow gives tasks process groups of their own; the session is still ours.
+        for pid in _session(_pid(name, folder)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         _pid_file(name, folder).unlink(missing_ok=True)
 
 
@@ -65,6 +69,16 @@ def _pid_file(name: str, folder: Path) -> Path:
 def _pid(name: str, folder: Path) -> int | None:
     file = _pid_file(name, folder)
     return int(file.read_text()) if file.exists() else None
+
+
+def _session(leader: int | None) -> list[int]:
+    """Every process of a session."""
+    found = []
+    for pid in psutil.pids() if leader else []:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == leader:
+                found.append(pid)
+    return found
 
 
 def _signal(name: str, folder: Path, number: signal.Signals) -> None:

@@ -78,9 +78,9 @@ class Stack:
             self._wait("dag-processor", lambda dag_id=dag_id: airflow.has_dag(dag_id))
         return airflow
 
-    def stop(self) -> None:
-        """Stop everything, local AWS last."""
-        processes.stop(COMPONENTS, folder=self.site.logs)
+    def stop(self, *, patience_seconds: float = processes.STOP_SECONDS) -> None:
+        """Stop everything, local AWS last. Airflow may use its patience to let tasks finish."""
+        processes.stop(COMPONENTS, folder=self.site.logs, patience_seconds=patience_seconds)
         processes.stop((LOCAL_AWS,), folder=self.site.logs)
 
     def is_running(self) -> bool:

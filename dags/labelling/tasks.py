@@ -14,6 +14,7 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 
 from include import model
+from include.access import check_access
 from include.batches import list_pending, read_batch
 from include.decide import Decision, count_backlog
 from include.decide import decide as choose
@@ -52,9 +53,9 @@ def drain() -> list[str] | None:
     """
     context = get_current_context()
     params, settings = context["params"], load_settings()
-    s3 = client("s3", settings)
+    s3, sqs = client("s3", settings), client("sqs", settings)
+    check_access(s3, sqs, settings)
     if params["what"] == EVERYTHING_PENDING:
-        sqs = client("sqs", settings)
         if params["dry_run"]:
             waiting = sqs.get_queue_attributes(
                 QueueUrl=settings.queue_url, AttributeNames=["ApproximateNumberOfMessages"]

@@ -43,6 +43,15 @@ class MemoryQueue:
         """Let the visibility timeout of every received message pass."""
         self._visible, self._hidden = self._visible | self._hidden, {}
 
+    def change_message_visibility_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        with self._lock:
+            self.calls.append("change_message_visibility_batch")
+            for entry in Entries:
+                assert entry["VisibilityTimeout"] == 0
+                name = entry["ReceiptHandle"].removeprefix("r-")
+                self._visible[name] = self._hidden.pop(name)
+            return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
     def receive_message(self, *, QueueUrl: str, MaxNumberOfMessages: int, **options: int) -> dict[str, Any]:
         with self._lock:
             self.calls.append("receive_message")

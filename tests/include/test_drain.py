@@ -142,6 +142,8 @@ def test_a_batch_that_cannot_be_written_keeps_its_messages(s3: MemoryS3, setting
         run(queue, Full(FINAL), settings)
     assert len(queue.left) == 12
     assert "delete_message_batch" not in queue.calls
+    # Visible at once: the task's next attempt must not find an empty queue and call it a day.
+    assert run(queue, s3, settings).images == 12
 
 
 def test_a_crash_between_writing_and_deleting_loses_nothing_and_doubles_nothing(

@@ -175,8 +175,8 @@ def test_a_model_that_cannot_run_is_named_with_the_services_reason(dags: DagRunn
 @pytest.mark.parametrize(
     ("setting", "value", "named"),
     [
-        ("LABELS_QUEUE_URL", "no-such-queue", "NonExistentQueue"),
-        ("LABELS_FINAL_BUCKET", "no-such-bucket", "NoSuchBucket"),
+        ("LABELS_QUEUE_URL", "no-such-queue", "no-such-queue: it does not exist"),
+        ("LABELS_FINAL_BUCKET", "no-such-bucket", "LABELS_FINAL_BUCKET=no-such-bucket: it does not exist"),
     ],
 )
 def test_a_queue_or_bucket_that_does_not_exist_is_said_so_and_nothing_is_lost(
