@@ -50,9 +50,7 @@ def main() -> int:
     began = time.monotonic()
     site = Site("demo", free_port(), free_port())
     stack = Stack(site)
-    console.print(
-        "\n[bold]An hour of uploads, labelled[/] - Airflow and a local stand-in for AWS, nothing leaves this machine\n"
-    )
+    console.print("\n[bold]An hour of uploads, labelled[/] on this machine, by Airflow and a stand-in for AWS\n")
     try:
         findings = _run(stack)
     except StackError as err:
@@ -74,7 +72,7 @@ def _run(stack: Stack) -> Findings:
     with _doing(f"Draw {seed.TRAINING_IMAGES + seed.TEST_IMAGES} scenes and begin to train a model on them"):
         project_arn, version_arn = seed.train_model(s3, rekognition)
     # Training and Airflow's start take a few seconds each: side by side.
-    with _doing("Start Airflow (scheduler, Dag processor, triggerer, API server), upload, end training"):
+    with _doing("Start Airflow; meanwhile upload, and end the training"):
         api_server()
         stack.start_airflow(SETTINGS | seed.pipeline_settings(stack.site, project_arn, version_arn), COMPONENTS[1:])
         uploads = list(an_hour_of_uploads())
@@ -82,8 +80,8 @@ def _run(stack: Stack) -> Findings:
         trained = seed.wait_until_trained(rekognition, project_arn)
         airflow = stack.wait_for_airflow("label_images")
     console.print(
-        f"  [dim]model {seed.VERSION}: F1 {trained['EvaluationResult']['F1Score']:.2f} on test images - "
-        f"{len(uploads)} files uploaded - Airflow at {stack.site.airflow_url}[/]"
+        f"  [dim]{len(uploads)} files uploaded; {seed.VERSION} has F1 {trained['EvaluationResult']['F1Score']:.2f}; "
+        f"Airflow is at {stack.site.airflow_url}[/]"
     )
     run_id = airflow.trigger("label_images")
     state = _watch(airflow, run_id, stack)

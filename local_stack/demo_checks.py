@@ -39,11 +39,14 @@ class Findings:
 
 # The one SQL query that the demo shows; reads what Athena would read.
 TOP_LABELS_SQL = """\
-SELECT label.name, count(*) AS images, round(avg(label.confidence), 1) AS confidence
-FROM (SELECT unnest(labels) AS label FROM read_parquet('{folder}/results/image_labels/**/*.parquet', hive_partitioning=true))
+SELECT label.name, count(*) AS boxes, round(avg(label.confidence), 1) AS confidence
+FROM (
+  SELECT unnest(labels) AS label
+  FROM '{folder}/results/image_labels/**/*.parquet'
+)
 WHERE label.passes
-GROUP BY ALL
-ORDER BY images DESC, label.name"""
+GROUP BY label.name
+ORDER BY boxes DESC, label.name"""
 
 
 def check(stack: Stack, uploads: list[Upload], *, run_state: str, report: dict[str, Any], version_arn: str) -> Findings:

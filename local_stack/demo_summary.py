@@ -24,18 +24,17 @@ def print_summary(console: Console, findings: Findings, *, seconds: float) -> No
     _bill(console, findings)
     folder = _short(findings.folder)
     console.print("[bold]Results[/] (a copy of the final bucket)")
-    console.print(f"  labels, one JSON an image   {folder}/labels/")
+    console.print(f"  labels, a JSON an image     {folder}/labels/")
     console.print(f"  Parquet for Athena, DuckDB  {folder}/results/image_labels/")
-    console.print(f"  originals                   {folder}/images/   and {folder}/quarantine/")
+    console.print(f"  originals                   {folder}/images/")
+    console.print(f"  what could not be labelled  {folder}/quarantine/")
     console.print("  run report                  .local/last-run.json\n")
     for line in findings.held:
         console.print(f"[green]✓[/] {line}")
     for line in findings.broken:
         console.print(f"[red]✗ {line}[/]")
     verdict = "[red]The demo FAILED" if findings.broken else "[green]All checks hold"
-    console.print(
-        f"\n[bold]{verdict}[/] after {seconds:.0f} s. Next: [bold]make up[/] starts the same stack to play with.\n"
-    )
+    console.print(f"\n[bold]{verdict}[/] after {seconds:.0f} s. Next: [bold]make up[/], the same stack to play with.\n")
 
 
 def _outcomes(console: Console, findings: Findings) -> None:
@@ -70,10 +69,9 @@ def _bill(console: Console, findings: Findings) -> None:
     console.print(
         f"[bold]Model[/] RUNNING for {report['model_running_seconds']:.1f} s with {units} inference "
         f"unit{'s' if units > 1 else ''}, billed as {math.ceil(metered['unit_seconds'] / 60)} minute: "
-        f"[bold]${report['cost_usd']:.2f}[/] (predicted ${report['predicted_cost_usd']:.2f}; "
-        f"local AWS's meter counts {metered['running_seconds']:.1f} s)\n"
-        f"[dim]{report['decision']}\n{report['images_per_second'] or 0:.1f} images a second; "
-        f"{report['throttled_calls']} of {report['calls']} calls throttled[/]\n"
+        f"[bold]${report['cost_usd']:.2f}[/]\n"
+        f"[dim]predicted ${report['predicted_cost_usd']:.2f}; local AWS's own meter counts {metered['running_seconds']:.1f} s; "
+        f"{report['images_per_second'] or 0:.1f} images a second[/]\n"
     )
 
 
