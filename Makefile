@@ -26,8 +26,8 @@ demo: setup  ## an hour of uploads through the real Dag on this machine, checked
 up: setup  ## Airflow and local AWS, running until `make down`
 	@$(RUN) -m local_stack up
 
-down: setup  ## stop what `make up` started; buckets, queue and model are kept for the next `make up`
-	@$(RUN) -m local_stack down
+down:  ## stop what `make up` started; buckets, queue and model are kept for the next `make up`
+	@[ ! -x $(BIN)/python ] || $(RUN) -m local_stack down
 
 status: setup  ## what runs, and whether the model bills
 	@$(RUN) -m local_stack status

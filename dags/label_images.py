@@ -88,17 +88,19 @@ PARAMS = {
 def label_images() -> None:
     batches = decide(drain())
 
-    start = StartModel(task_id="start_model", retry_delay=timedelta(seconds=10)).as_setup()
-    running = WaitUntilRunning(task_id="wait_until_running").as_setup()
-    # Retried for longer than any throttling lasts: a model that is not stopped bills.
-    stop = StopModel(
-        task_id="stop_model", retries=10, retry_delay=timedelta(seconds=10), priority_weight=100
-    ).as_teardown(setups=[start, running], on_failure_fail_dagrun=True)
+    # What the model waits for, or bills for, goes before everything else that wants a worker. The stop is retried for
+    # longer than any throttling lasts.
+    first = {"weight_rule": "absolute", "priority_weight": 100}
+    start = StartModel(task_id="start_model", retry_delay=timedelta(seconds=10), **first).as_setup()
+    running = WaitUntilRunning(task_id="wait_until_running", **first).as_setup()
+    stop = StopModel(task_id="stop_model", retries=10, retry_delay=timedelta(seconds=10), **first).as_teardown(
+        setups=[start, running], on_failure_fail_dagrun=True
+    )
 
     @task_group(prefix_group_id=False)
     def label(batch: str) -> None:
-        checked = preflight(batch)
-        labelled = infer(batch)
+        checked = preflight.override(weight_rule="absolute")(batch)
+        labelled = infer.override(weight_rule="absolute", priority_weight=50)(batch)
         checked >> labelled
         running >> labelled
 

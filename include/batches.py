@@ -122,6 +122,12 @@ def histories(s3: Any, bucket: str, keys: Sequence[str], *, threads: int) -> dic
     return dict(in_parallel(look, keys, threads=threads))
 
 
+def forget_attempts(s3: Any, bucket: str, keys: Sequence[str], run_id: str, *, threads: int) -> None:
+    """A run whose model never ran did not try the batches: it does not count against them."""
+    attempts = [layout.attempt(layout.batch_id_of(key), run_id) for key in keys]
+    in_parallel(lambda attempt: s3.delete_object(Bucket=bucket, Key=attempt), attempts, threads=threads)
+
+
 def put_aside(s3: Any, bucket: str, key: str, folder: str) -> str:
     """Take a batch off the pending ones without losing it; returns its new key. Copied back, it is pending again."""
     aside = folder + key.removeprefix(layout.PENDING)

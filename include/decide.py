@@ -56,6 +56,7 @@ class Decision:
     inference_units: int = 0
     predicted_minutes: float = 0.0
     predicted_cost_usd: float = 0.0
+    given_up: int = 0
 
 
 def count_backlog(s3: Any, settings: Settings, keys: Sequence[str], *, change: bool = True) -> Backlog:
@@ -135,7 +136,9 @@ def decide(
     """
     given_up = f" {_counted(backlog.given_up, 'batch', 'batches')} given up, see the log." if backlog.given_up else ""
     if not backlog.all_images:
-        return Decision(start=False, reason=f"Nothing is pending: the model stays off.{given_up}")
+        return Decision(
+            start=False, reason=f"Nothing is pending: the model stays off.{given_up}", given_up=backlog.given_up
+        )
     plan = _plan(backlog, state, settings, units)
     waited_minutes = (now - backlog.oldest).total_seconds() / 60 if backlog.oldest else 0.0
     if not by_hand and backlog.all_images < settings.minimum_backlog and waited_minutes < settings.maximum_wait_minutes:
@@ -145,7 +148,7 @@ def decide(
             f"{settings.maximum_wait_minutes:.0f} minutes."
         )
         return Decision(start=False, reason=reason, images=backlog.all_images)
-    return replace(plan, reason=plan.reason + given_up)
+    return replace(plan, reason=plan.reason + given_up, given_up=backlog.given_up)
 
 
 def _plan(backlog: Backlog, state: ModelState, settings: Settings, units: int | None) -> Decision:

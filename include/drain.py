@@ -32,6 +32,8 @@ LONG_POLL_SECONDS: Final = 1
 VISIBILITY_SECONDS: Final = 300
 ROUND_MESSAGES: Final = 2_000
 ROUND_SECONDS: Final = 60.0
+# Uploads that never cease must not keep a run from labelling: what comes later is the next run's.
+DRAIN_SECONDS: Final = 600.0
 DELETE_ATTEMPTS: Final = 3
 
 
@@ -82,6 +84,7 @@ def drain(sqs: Any, s3: Any, settings: Settings, *, monotonic: Callable[[], floa
     room = max(ROUND_MESSAGES, settings.threads * MESSAGES_PER_CALL)
     size = math.ceil(room / settings.batch_size) * settings.batch_size
     total = DrainReport()
+    deadline = monotonic() + DRAIN_SECONDS
     with ThreadPoolExecutor(max_workers=1) as settler:
         settled: Future[DrainReport] | None = None
         while True:
@@ -96,7 +99,12 @@ def drain(sqs: Any, s3: Any, settings: Settings, *, monotonic: Callable[[], floa
                     "Drained so far: %s messages, %s images, %s batches.", total.messages, total.images, total.batches
                 )
             settled = settler.submit(_settle_round, sqs, s3, settings, received.messages)
-            if received.empty:
+            if not received.empty and monotonic() >= deadline:
+                log.info(
+                    "Uploads keep coming after %.0f minutes of draining: the rest is the next run's.",
+                    DRAIN_SECONDS / 60,
+                )
+            if received.empty or monotonic() >= deadline:
                 return total.plus(settled.result())
 
 

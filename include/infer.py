@@ -32,7 +32,7 @@ OUTAGE_SECONDS: Final = 120.0
 # A service that refuses every call for so long is not busy: somebody else uses all of it, or its quota is wrong.
 THROTTLED_SECONDS: Final = 600.0
 # How long calls under way are waited for when the task is told to end: their answers are paid for.
-LAST_CALLS_SECONDS: Final = 10.0
+LAST_CALLS_SECONDS: Final = 3.0
 # So many first images refused as unreadable, and none labelled: the model's access to the bucket is broken, not the images.
 UNREADABLE_IN_A_ROW: Final = 25
 
@@ -141,6 +141,8 @@ def infer(
         outcomes = _checkpoint(s3, settings, batch_id, callers, work, monotonic, renew_lease)
     for finished in callers:
         finished.result()
+    if len(work.unreadable) == len(ready) > 1:
+        raise _access_error(work.unreadable)
     return InferReport(
         images=len(ready),
         labelled=sum(outcome.status == "LABELLED" for outcome in outcomes),
@@ -163,7 +165,8 @@ def _checkpoint(
 ) -> list[Outcome]:
     """Write outcomes as they come, at least every 100 images and every two seconds, until no thread is left.
 
-    Also when this very thread is interrupted (a task that Airflow kills): what was paid for is written first.
+    Also when something is raised here or in a calling thread. A process that is killed loses what came in since the last
+    checkpoint, two seconds at most, and calls for it again.
     """
     written: list[Outcome] = []
     waiting: list[Outcome] = []
@@ -193,7 +196,7 @@ def _checkpoint(
         wait(callers, timeout=LAST_CALLS_SECONDS)
         while not work.done.empty():
             waiting.append(work.done.get())
-        if not any(caller.done() and caller.exception() for caller in callers):
+        if work.any_labelled or len(work.unreadable) == 1:
             waiting.extend(work.unreadable)
         write()
     return written
@@ -231,6 +234,8 @@ class _Caller:
         began = self.monotonic()
         while not self.work.stop.is_set():
             self.pacer.wait()
+            if self.work.stop.is_set():
+                return None
             try:
                 answer = self._call(entry)
             except ClientError as err:
@@ -242,7 +247,8 @@ class _Caller:
                 self.work.last_success, self.work.any_labelled = self.monotonic(), True
                 return self._outcome(entry, "LABELLED", answer=answer)
             if kind == "throttled":
-                self.work.throttled_calls += 1
+                with self.work.lock:
+                    self.work.throttled_calls += 1
                 self.pacer.throttled()
                 self._raise_if_all_is_throttled(message)
                 continue
@@ -330,13 +336,9 @@ class _Caller:
         """
         with self.work.lock:
             self.work.unreadable.append(outcome)
-            count = len(self.work.unreadable)
-        if count >= UNREADABLE_IN_A_ROW:
-            raise TerminalError(
-                f"The first {count} images could not be read by the model, and none could ({outcome.error_message}). "
-                "Is the bucket in the model's region, and may the role read it (s3:GetObject, kms:Decrypt)? "
-                "Nothing is lost: the batch stays pending."
-            )
+            held = list(self.work.unreadable)
+        if len(held) >= UNREADABLE_IN_A_ROW:
+            raise _access_error(held)
 
     def _raise_if_all_is_throttled(self, message: str) -> None:
         silent = self.monotonic() - self.work.last_success
@@ -345,3 +347,11 @@ class _Caller:
                 f"DetectCustomLabels has refused every call for {silent:.0f} s as too many ({message}): who else uses the "
                 "model, or the account's quota of calls a second? What was labelled is kept."
             )
+
+
+def _access_error(unreadable: Sequence[Outcome]) -> TerminalError:
+    return TerminalError(
+        f"The first {len(unreadable)} images could not be read by the model, and none could ({unreadable[0].error_message}). "
+        "Is the bucket in the model's region, and may the role read it (s3:GetObject, kms:Decrypt)? "
+        "Nothing is lost: the batch stays pending."
+    )

@@ -5,15 +5,21 @@ Written only by conditional writes, so that two deployments which do not know of
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from include import layout, objects
 from include.errors import LeaseHeldError, LeaseLostError, TransientError
 from include.model import ModelName
+
+log = logging.getLogger(__name__)
 
 WRITE_ATTEMPTS: Final = 20
 # Learned figures follow the last runs: each new one counts for half.
@@ -46,7 +52,8 @@ class ModelState:
 
     @classmethod
     def from_json(cls, body: bytes) -> ModelState:
-        fields = json.loads(body)
+        known = {field.name for field in dataclasses.fields(cls)}
+        fields = {name: value for name, value in json.loads(body).items() if name in known}
         if lease := fields.get("lease"):
             times = {name: datetime.fromisoformat(lease[name]) for name in ("acquired_at", "expires_at")}
             fields["lease"] = Lease(**lease | times)
@@ -86,6 +93,14 @@ class ModelStateStore:
     def read(self) -> ModelState:
         found = objects.read(self.s3, self.bucket, self.key)
         return ModelState.from_json(found[0]) if found else ModelState()
+
+    def lease_or_none(self) -> Lease | None:
+        """The lease for those who stop the model: what cannot be read protects nobody, and must not keep it running."""
+        try:
+            return self.read().lease
+        except (ClientError, BotoCoreError, ValueError, TypeError, KeyError, AttributeError) as err:
+            log.error("Could not read s3://%s/%s (%s): taken as no lease.", self.bucket, self.key, err)
+            return None
 
     def update(self, change: Callable[[ModelState], ModelState]) -> ModelState:
         """Read, change, write on the condition that nobody wrote in between; again where somebody did."""

@@ -41,8 +41,8 @@ class Pacer:
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._rate = max(first_rate or FIRST_RATE, SLOWEST_RATE)
-        # The rate up to which doubling is safe: unlimited at first, then what was served before.
-        self._safe = math.inf
+        # The rate up to which doubling is safe: what was served before, unlimited where nothing is known.
+        self._safe = first_rate or math.inf
         self._next_call = monotonic()
         self._since = monotonic()
         self._served = self._throttled = 0

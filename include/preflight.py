@@ -21,7 +21,7 @@ from include import layout, objects
 from include.batches import Batch
 from include.errors import TerminalError, error_code, error_message
 from include.images import ImageRef, source_parameters
-from include.outcomes import Checked, ImageFacts, Outcome, read_outcomes, read_preflight, write_preflight
+from include.outcomes import Checked, ImageFacts, Outcome, Status, read_outcomes, read_preflight, write_preflight
 from include.parallel import in_parallel
 from include.settings import Settings
 
@@ -71,7 +71,7 @@ def preflight(s3: Any, settings: Settings, batch: Batch, *, run_id: str, now: Ca
 def _check(
     s3: Any, settings: Settings, image: ImageRef, *, batch_id: str, run_id: str, now: Callable[[], datetime]
 ) -> Checked:
-    def ended(status: Any, code: str, message: str, facts: ImageFacts | None = None) -> Checked:
+    def ended(status: Status, code: str, message: str, facts: ImageFacts | None = None) -> Checked:
         return Checked(image, facts, Outcome(image, status, now(), run_id, facts, code, message))
 
     if not image.force and earlier_result(s3, settings, image):
@@ -79,17 +79,9 @@ def _check(
     try:
         first_bytes, size, etag = _first_bytes(s3, image)
     except ClientError as err:
-        if objects.is_missing(err):
-            return ended(
-                "MISSING", "NoSuchKey", f"{image.uri} is gone: it was deleted or moved after it was announced."
-            )
-        if objects.is_denied(err):
-            return ended(
-                "FAILED", ACCESS_DENIED, f"May not read {image.uri}: check the bucket's and the role's permissions."
-            )
-        if error_code(err) in objects.UNREADABLE:
-            return ended("FAILED", error_code(err), f"{image.uri} cannot be read: {error_message(err)}")
-        raise
+        if objects.is_missing(err) and _quarantined_status(s3, settings, image):
+            return Checked(image, already_labelled=True)  # announced again after it went into quarantine
+        return ended(*_not_readable(image, err))
     if image.etag and image.etag != etag:
         return ended("MISSING", "Overwritten", f"{image.uri} was overwritten; the newer image has an event of its own.")
     image = replace(image, etag=etag, size_bytes=size)
@@ -102,6 +94,17 @@ def _check(
     return ended("REJECTED", code, f"{image.uri} {message}", facts)
 
 
+def _not_readable(image: ImageRef, error: ClientError) -> tuple[Status, str, str]:
+    """Status, code and sentence for an image that S3 does not give; raises the error again where S3 itself fails."""
+    if objects.is_missing(error):
+        return "MISSING", "NoSuchKey", f"{image.uri} is gone: it was deleted or moved after it was announced."
+    if objects.is_denied(error):
+        return "FAILED", ACCESS_DENIED, f"May not read {image.uri}: check the bucket's and the role's permissions."
+    if error_code(error) in objects.UNREADABLE:
+        return "FAILED", error_code(error), f"{image.uri} cannot be read: {error_message(error)}"
+    raise error
+
+
 def earlier_result(s3: Any, settings: Settings, image: ImageRef) -> Literal["LABELLED", "REJECTED"] | None:
     """Whether exactly this content was labelled by this model, or rejected, which holds for every model."""
     labels = objects.head(s3, settings.final_bucket, layout.labels_document(image.bucket, image.key))
@@ -111,10 +114,16 @@ def earlier_result(s3: Any, settings: Settings, image: ImageRef) -> Literal["LAB
         and _metadata(labels, "model-arn") == settings.project_version_arn
     ):
         return "LABELLED"
-    reason = objects.head(s3, settings.final_bucket, layout.quarantine_reason(image.bucket, image.key))
-    if reason and _metadata(reason, "etag") == image.etag and _metadata(reason, "status") == "REJECTED":
+    # Where images are converted, an earlier refusal is no longer the last word.
+    if not settings.convert_images and _quarantined_status(s3, settings, image) == "REJECTED":
         return "REJECTED"
     return None
+
+
+def _quarantined_status(s3: Any, settings: Settings, image: ImageRef) -> str:
+    """The status with which exactly this content went into quarantine; empty where it did not."""
+    reason = objects.head(s3, settings.final_bucket, layout.quarantine_reason(image.bucket, image.key))
+    return _metadata(reason, "status") if reason and _metadata(reason, "etag") == image.etag else ""
 
 
 def _metadata(headers: dict[str, Any], name: str) -> str:
@@ -196,7 +205,7 @@ def _refusal(facts: ImageFacts) -> tuple[str, str] | None:
 def _staged(s3: Any, settings: Settings, image: ImageRef, batch_id: str) -> str | None:
     """Re-encode as an upright JPEG that fits, under ``staged/``; None where that cannot be done.
 
-    Bounding boxes are ratios, so they hold for the original as well.
+    Bounding boxes are ratios of the upright image.
     """
     if image.size_bytes > 4 * MAX_BYTES:
         return None

@@ -47,11 +47,13 @@ class PublishReport:
 
 def publish(s3: Any, settings: Settings, batch: Batch, *, thresholds: dict[str, float]) -> PublishReport:
     """Publish a batch whose images all have an outcome; leave it pending otherwise."""
-    checked = read_preflight(s3, settings.final_bucket, batch.batch_id) or []
+    checked = {entry.image.place: entry for entry in read_preflight(s3, settings.final_bucket, batch.batch_id) or []}
     paid = read_outcomes(s3, settings.final_bucket, batch.batch_id)
-    found = {entry.image.place: entry.outcome or paid.get(entry.image.place) for entry in checked}
-    skipped = [entry.image for entry in checked if entry.already_labelled]
-    outcomes = [outcome for outcome in found.values() if outcome]
+    # The batch's own images are counted: what an earlier run left may speak of images that another batch has by now.
+    entries = [checked[image.place] for image in batch.images if image.place in checked]
+    skipped = [entry.image for entry in entries if entry.already_labelled]
+    found = [entry.outcome or paid.get(entry.image.place) for entry in entries if not entry.already_labelled]
+    outcomes = [outcome for outcome in found if outcome]
     pending = len(batch.images) - len(outcomes) - len(skipped)
     if pending:
         log.warning(
@@ -178,9 +180,14 @@ def _move(s3: Any, settings: Settings, image: ImageRef, target: Callable[[str, s
         only_if = {} if image.version_id else {"IfMatch": f'"{image.etag}"'} if image.etag else {}
         s3.delete_object(**source, **only_if)
     except ClientError as err:
-        if not (objects.is_missing(err) or objects.is_condition_failed(err)):
+        if objects.is_denied(err):
+            log.warning(
+                "%s stays where it is: the role may not move it (%s). README.md lists the permissions.", image.uri, err
+            )
+        elif objects.is_missing(err) or objects.is_condition_failed(err):
+            log.info("%s is not moved: it is gone, or was overwritten since.", image.uri)
+        else:
             raise
-        log.info("%s is not moved: it is gone, or was overwritten since.", image.uri)
 
 
 def _make_room(s3: Any, bucket: str, key: str, image: ImageRef) -> None:

@@ -111,10 +111,11 @@ def in_a_sentence(report: RunReport) -> str:
     told = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items() if count) or "nothing to do"
     if not report.inference_units:
         return f"{report.images:,} images: {told}. The model was not started: $0."
+    units = f"{report.inference_units} inference unit" + ("s" if report.inference_units > 1 else "")
     return (
-        f"{report.images:,} images: {told}. The model was RUNNING for {report.model_running_seconds:.0f} s with "
-        f"{report.inference_units} inference units and is {report.model_final_status}: ${report.cost_usd:.2f} "
-        f"(predicted ${report.predicted_cost_usd:.2f}); {report.throttled_calls:,} of {report.calls:,} calls were throttled."
+        f"{report.images:,} images: {told}. The model was RUNNING for {report.model_running_seconds:.0f} s with {units} and is "
+        f"{report.model_final_status}: ${report.cost_usd:.2f} (predicted ${report.predicted_cost_usd:.2f}); "
+        f"{report.throttled_calls:,} of {report.calls:,} calls were throttled."
     )
 
 

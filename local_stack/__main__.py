@@ -38,7 +38,7 @@ def main() -> int:
             return up(*(part for name in flags for part in (f"--{name.replace('_', '-')}", getattr(options, name))))
         return down() if options.command == "down" else status()
     except StackError as err:
-        console.print(f"[red]{err}[/]")
+        console.print(str(err), style="red", markup=False)
         return 1
 
 

@@ -54,7 +54,7 @@ def main() -> int:
     try:
         findings = _run(stack)
     except StackError as err:
-        console.print(f"[red]{err}[/]", markup=False)
+        console.print(str(err), style="red", markup=False)
         return 1
     finally:
         stack.stop(patience_seconds=1.0)  # nothing runs any more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -23,36 +24,30 @@ def start(name: str, command: Sequence[str], *, folder: Path, environment: Mappi
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(environment), start_new_session=True
         )
-    _pid_file(name, folder).write_text(str(process.pid))
+    began = psutil.Process(process.pid).create_time()
+    _pid_file(name, folder).write_text(json.dumps({"pid": process.pid, "began": began}))
 
 
 def is_running(name: str, *, folder: Path) -> bool:
-    """Whether the process is there and not a leftover entry."""
-    pid = _pid(name, folder)
-    if pid is None:
-        return False
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
-    try:
-        os.killpg(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """Whether the process is there, and the one that was started: numbers are given anew, after a restart for one."""
+    return _pid(name, folder) is not None
 
 
 def stop(names: Sequence[str], *, folder: Path, patience_seconds: float = STOP_SECONDS) -> None:
     """Ask all to end, wait for them together, kill what is left."""
+    leaders = [_pid(name, folder) for name in names]
     running = [name for name in names if is_running(name, folder=folder)]
     for name in running:
         _signal(name, folder, signal.SIGTERM)
     deadline = time.monotonic() + patience_seconds
     while any(is_running(name, folder=folder) for name in running) and time.monotonic() < deadline:
         time.sleep(0.1)
-    for name in names:
-        # Airflow gives tasks process groups of their own; the session is still ours.
-        for pid in _session(_pid(name, folder)):
+    # Airflow gives tasks process groups of their own; the session is still ours, also when its leader has ended.
+    for leader in leaders:
+        for pid in _session(leader):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    for name in names:
         _pid_file(name, folder).unlink(missing_ok=True)
 
 
@@ -68,7 +63,14 @@ def _pid_file(name: str, folder: Path) -> Path:
 
 def _pid(name: str, folder: Path) -> int | None:
     file = _pid_file(name, folder)
-    return int(file.read_text()) if file.exists() else None
+    if not file.exists():
+        return None
+    noted = json.loads(file.read_text())
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(noted["pid"])
+        if process.create_time() == noted["began"] and process.status() != psutil.STATUS_ZOMBIE:
+            return int(noted["pid"])
+    return None
 
 
 def _session(leader: int | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""Defaults of every Dag here: retries, who may be tagged what, and where settings come from at parse time."""
+"""Defaults of every Dag here: retries, tags, and the schedule, the one setting that is read at parse time."""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from airflow.sdk import Context, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from botocore.exceptions import BotoCoreError, ClientError
 
+from include.errors import LeaseHeldError, TransientError
 from include.model_state import ModelStateStore
 from include.settings import Settings, load_settings
 from labelling.clients import client
@@ -70,20 +72,31 @@ class WaitUntilRunning(RekognitionProjectVersionSensor):
         super().__init__(aws_conn_id=AWS_CONN_ID, deferrable=True, stop_on_kill=True, **ARNS, **kwargs)
 
     def execute(self, context: Context) -> None:
+        settings = self._configure()
+        # Anew, since the start may have had to wait for an earlier stop.
+        minutes = settings.start_timeout_minutes + settings.lease_minutes
+        model_state(settings).acquire(holder_of(context), minutes=minutes, now=datetime.now(UTC))
+        super().execute(context)
+        self._running(context, settings)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, started_at: float = 0.0) -> None:
+        settings = self._configure()
+        super().execute_complete(context, event, started_at)
+        self._running(context, settings)
+
+    def _configure(self) -> Settings:
         settings = load_settings()
         self.poke_interval = settings.poll_seconds
         self.timeout = settings.start_timeout_minutes * 60
-        super().execute(context)
-        self._running(context)
+        return settings
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, started_at: float = 0.0) -> None:
-        super().execute_complete(context, event, started_at)
-        self._running(context)
-
-    def _running(self, context: Context) -> None:
-        settings = load_settings()
-        context["ti"].xcom_push(key="running_at", value=datetime.now(UTC).isoformat())
+    def _running(self, context: Context, settings: Settings) -> None:
+        ti = context["ti"]
+        ti.xcom_push(key="running_at", value=datetime.now(UTC).isoformat())
         model_state(settings).acquire(holder_of(context), minutes=settings.lease_minutes, now=datetime.now(UTC))
+        # Not always the units decided: somebody may have started the model before.
+        description = self.hook.describe_project_version(settings.project_arn, settings.model.version)
+        ti.xcom_push(key="inference_units", value=description.get("MinInferenceUnits"))
 
 
 class StopModel(RekognitionStopProjectVersionOperator):
@@ -96,7 +109,7 @@ class StopModel(RekognitionStopProjectVersionOperator):
         settings = load_settings()
         self.waiter_delay = min(STOP_POLL_SECONDS, settings.poll_seconds)
         state = model_state(settings)
-        lease = state.read().lease
+        lease = state.lease_or_none()
         if lease and lease.holder != holder_of(context) and lease.is_live(datetime.now(UTC)):
             self.log.warning("The model is left running: %s uses it until %s.", lease.holder, lease.expires_at)
             return "LEFT_TO_ANOTHER_RUN"
@@ -104,7 +117,8 @@ class StopModel(RekognitionStopProjectVersionOperator):
         ti.xcom_push(key="stop_requested_at", value=datetime.now(UTC).isoformat())
         status = super().execute(context)
         ti.xcom_push(key="stopped_at", value=datetime.now(UTC).isoformat())
-        state.release(holder_of(context))
+        if lease:
+            state.release(holder_of(context))
         return status
 
 
@@ -112,7 +126,7 @@ def stop_model_of_failed_run(context: Any) -> None:
     """Dag-level failure callback, the second line behind the teardown: request the stop if this run holds the lease."""
     settings = load_settings()
     state = model_state(settings)
-    lease = state.read().lease
+    lease = state.lease_or_none()
     if lease is None or lease.holder != holder_of(context):
         return
     # Airflow calls back some seconds after the run's end: it may have been cleared since, and use the model again.
@@ -133,7 +147,7 @@ def stop_if_idle() -> str:
 
     :raises AirflowFailException: the model was stopped.
     """
-    settings = load_settings()
+    context, settings = get_current_context(), load_settings()
     state = model_state(settings)
     stop = RekognitionStopProjectVersionOperator(
         task_id="stop",
@@ -147,14 +161,28 @@ def stop_if_idle() -> str:
     if status not in ("STARTING", "RUNNING"):
         return f"The model is {status}: nothing to do."
     # Read after the status: a run takes the lease before it starts the model.
-    lease = state.read().lease
+    lease = state.lease_or_none()
     if lease and lease.is_live(datetime.now(UTC)):
         return f"The model is {status} for {lease.holder}, until {lease.expires_at:%H:%M:%S} UTC at the latest."
     owner = (
         f"{lease.holder}, whose lease ran out at {lease.expires_at:%Y-%m-%d %H:%M} UTC," if lease else "nobody known"
     )
     log.error("The model is %s and was left by %s. Stopping it.", status, owner)
-    final = stop.execute(get_current_context())
+    if not _took_the_lease(state, settings, holder_of(context)):
+        return f"The model is {status}, and a run has just begun to use it."
+    final = stop.execute(context)
+    state.release(holder_of(context))
     raise AirflowFailException(
         f"The model was {status} with no run using it (left by {owner}). It has been stopped: {final}."
     )
+
+
+def _took_the_lease(state: ModelStateStore, settings: Settings, holder: str) -> bool:
+    """Keep runs that begin now from starting the model in the midst of the stop; a broken lease object stops nobody."""
+    try:
+        state.acquire(holder, minutes=settings.lease_minutes, now=datetime.now(UTC))
+    except LeaseHeldError:
+        return False
+    except (ClientError, BotoCoreError, TransientError, ValueError, TypeError, KeyError, AttributeError) as err:
+        log.error("Could not take the lease (%s): stopping the model all the same.", err)
+    return True

@@ -15,7 +15,7 @@ from airflow.sdk import get_current_context, task
 
 from include import model
 from include.access import check_access
-from include.batches import list_pending, read_batch
+from include.batches import forget_attempts, list_pending, read_batch
 from include.decide import Decision, count_backlog
 from include.decide import decide as choose
 from include.drain import DrainReport
@@ -35,6 +35,9 @@ from labelling.clients import client, inference_client
 from labelling.model_session import holder_of, model_state
 
 log = logging.getLogger(__name__)
+
+# Mapped tasks that are likely to share the model; each begins with its part of the rate, and finds its own from there.
+TASKS_SIDE_BY_SIDE = 4
 
 EVERYTHING_PENDING = "everything pending"
 A_PREFIX = "a prefix"
@@ -143,7 +146,8 @@ def infer(batch: str) -> dict[str, Any]:
     context, settings = get_current_context(), load_settings()
     s3 = client("s3", settings)
     state, holder = model_state(settings), holder_of(context)
-    units = context["ti"].xcom_pull(task_ids="decide", key="decision")["inference_units"]
+    decision = context["ti"].xcom_pull(task_ids="decide", key="decision")
+    units = decision["inference_units"]
     rate = state.read().images_per_second
     report = infer_batch(
         inference_client(settings),
@@ -151,7 +155,7 @@ def infer(batch: str) -> dict[str, Any]:
         settings,
         batch_id_of(batch),
         run_id=context["run_id"],
-        first_rate=rate * units if rate else None,
+        first_rate=rate * units / min(decision["batches"], TASKS_SIDE_BY_SIDE) if rate else None,
         now=_now,
         monotonic=time.monotonic,
         renew_lease=lambda: state.renew(holder, minutes=settings.lease_minutes, now=_now()),
@@ -183,13 +187,19 @@ def report() -> dict[str, Any]:
     context, settings = get_current_context(), load_settings()
     ti, run_id = context["ti"], context["run_id"]
     pulled = ti.xcom_pull(task_ids="decide", key="decision") or asdict(Decision(False, "No decision was reached."))
-    decision = Decision(**pulled | {"batches": ()})
+    units = ti.xcom_pull(task_ids="wait_until_running", key="inference_units")
+    decision = Decision(**pulled | {"batches": ()} | ({"inference_units": units} if units else {}))
     times = ModelTimes(
         start_requested_at=_time(ti.xcom_pull(task_ids="start_model", key="start_requested_at")),
         running_at=_time(ti.xcom_pull(task_ids="wait_until_running", key="running_at")),
         stop_requested_at=_time(ti.xcom_pull(task_ids="stop_model", key="stop_requested_at")),
         stopped_at=_time(ti.xcom_pull(task_ids="stop_model", key="stopped_at")),
     )
+    s3 = client("s3", settings)
+    if times.running_at is None:
+        forget_attempts(
+            s3, settings.final_bucket, ti.xcom_pull(task_ids="decide") or [], run_id, threads=settings.threads
+        )
     status = model.describe(client("rekognition", settings), project_arn=settings.project_arn, name=settings.model)[
         "Status"
     ]
@@ -207,7 +217,7 @@ def report() -> dict[str, Any]:
     )
     log.info(in_a_sentence(row))
     if not context["params"]["dry_run"]:
-        key = write_report(client("s3", settings), settings, row)
+        key = write_report(s3, settings, row)
         learn(model_state(settings), row, times)
         log.info("Written to s3://%s/%s", settings.final_bucket, key)
     _raise_if_incomplete(ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id], decision, row.images)
@@ -226,6 +236,11 @@ def _time(text: str | None) -> datetime | None:
 def _raise_if_incomplete(states: dict[str, str | None], decision: Decision, images: int) -> None:
     """:raises IncompleteRunError: naming the tasks that did not do their work, and what happens to it."""
     wrong = {"failed", "upstream_failed"} | ({"skipped", "removed"} if decision.start else set())
+    if decision.given_up:
+        raise IncompleteRunError(
+            f"{decision.given_up} batches were given up after several runs in vain and lie in batches/given_up/ of the final "
+            "bucket. The log of decide names them and says how to try again."
+        )
     bad = sorted(f"{task_id} {state}" for task_id, state in states.items() if state in wrong)
     if bad:
         shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")

@@ -81,10 +81,17 @@ class TestBlame:
             stage.ready(200).run()
         assert read_outcomes(stage.s3, FINAL, "b") == {}
 
-    def test_a_few_unreadable_images_alone_are_to_blame(self, stage: Stage) -> None:
+    @pytest.mark.parametrize("count", [2, 24])
+    def test_nor_where_there_are_only_a_few(self, stage: Stage, count: int) -> None:
         stage.model.always = refusal("InvalidS3ObjectException")
-        assert stage.ready(3).run().failed == 3
-        assert len(read_outcomes(stage.s3, FINAL, "b")) == 3
+        with pytest.raises(TerminalError, match="could not be read by the model"):
+            stage.ready(count).run()
+        assert read_outcomes(stage.s3, FINAL, "b") == {}
+
+    def test_a_single_unreadable_image_is_to_blame(self, stage: Stage) -> None:
+        stage.model.always = refusal("InvalidS3ObjectException")
+        assert stage.ready(1).run().failed == 1
+        assert len(read_outcomes(stage.s3, FINAL, "b")) == 1
 
     def test_a_service_that_refuses_every_call_for_ten_minutes_ends_in_an_error(
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
