@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from include.batches import Batch, keep_only, list_pending, plan_batches, read_batch, read_pending, write_batches
+from include import layout
+from include.batches import (
+    Batch,
+    History,
+    forget_attempts,
+    histories,
+    keep_only,
+    list_pending,
+    plan_batches,
+    read_batch,
+    read_pending,
+    write_batches,
+)
 from tests.include.memory_s3 import MemoryS3
 from tests.include.samples import AWKWARD_KEYS, FINAL, image, images
 
@@ -165,3 +177,13 @@ def test_a_batch_that_somebody_changed_meanwhile_is_left_alone(s3: MemoryS3) -> 
 def test_an_image_is_never_altered_by_being_batched() -> None:
     forced = replace(image("a"), force=True, origin="manual")
     assert plan(forced).images == (forced,)
+
+
+def test_a_run_without_a_model_does_not_count_against_its_batches(s3: MemoryS3) -> None:
+    (key,) = write(s3, plan(*images(2)))
+    batch_id = layout.batch_id_of(key)
+    for run_id in ("scheduled__1", "scheduled__2"):
+        s3.put_object(Bucket=FINAL, Key=layout.attempt(batch_id, run_id), Body=b"")
+    assert histories(s3, FINAL, [key], threads=2) == {key: History(attempts=2, is_paid=False)}
+    forget_attempts(s3, FINAL, [key], "scheduled__2", threads=2)
+    assert histories(s3, FINAL, [key], threads=2) == {key: History(attempts=1, is_paid=False)}

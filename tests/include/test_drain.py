@@ -260,3 +260,15 @@ def test_local_aws_is_drained_to_the_last_message(aws_s3: Any, sqs: Any, aws_set
     (letter,) = sqs.receive_message(QueueUrl=dead, MessageAttributeNames=["All"])["Messages"]
     assert letter["Body"] == "no JSON"
     assert letter["MessageAttributes"]["reason"]["StringValue"].startswith("unparseable: ")
+
+
+def test_uploads_that_never_cease_end_the_drain_after_a_while(s3: MemoryS3, settings: Settings) -> None:
+    class Endless(MemoryQueue):
+        def receive_message(self, **call: Any) -> dict[str, Any]:
+            self.send(announced(f"photos/{len(self.calls)}.jpg"))
+            return super().receive_message(**call)
+
+    queue = Endless()
+    report = drain(queue, s3, settings, monotonic=itertools.count(step=5.0).__next__)
+    assert report.messages > 0
+    assert report.messages == sum(map(len, pending(s3, settings)))

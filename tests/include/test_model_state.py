@@ -189,3 +189,24 @@ def test_a_change_that_raises_writes_nothing(store: ModelStateStore, s3: MemoryS
     with pytest.raises(LeaseHeldError):
         store.update(change)
     assert s3.keys(FINAL) == []
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"lease": 7}', b'{"lease": {"holder": "x"}}'])
+def test_a_damaged_object_is_no_lease_to_those_who_stop_the_model(
+    s3: MemoryS3, store: ModelStateStore, damaged: bytes
+) -> None:
+    s3.put_object(Bucket=FINAL, Key=KEY, Body=damaged)
+    assert store.lease_or_none() is None
+
+
+def test_a_bucket_that_is_gone_holds_no_lease(settings: Settings) -> None:
+    assert ModelStateStore.of(MemoryS3("another"), FINAL, settings.model).lease_or_none() is None
+
+
+def test_a_live_lease_is_seen(store: ModelStateStore) -> None:
+    lease = store.acquire(MINE, minutes=10, now=NOW)
+    assert store.lease_or_none() == lease
+
+
+def test_fields_of_a_newer_deployment_are_passed_over() -> None:
+    assert ModelState.from_json(b'{"lease": null, "hold": null, "images_per_second": 4.0}').images_per_second == 4.0

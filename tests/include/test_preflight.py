@@ -296,6 +296,16 @@ class TestEarlierResults:
         self.labelled(s3, "a.jpg", told.etag)
         assert check(s3, settings, told)[0].is_ready
 
+    def test_one_in_quarantine_that_is_announced_again_is_not_called_missing(
+        self, s3: MemoryS3, settings: Settings
+    ) -> None:
+        gone = image("a.jpg", etag="e1")
+        reason = {"etag": "e1", "status": "FAILED", "model-arn": MODEL_ARN}
+        s3.put_object(Bucket=FINAL, Key="quarantine/inbox/a.jpg.error.json", Body=b"{}", Metadata=reason)
+        (found,) = check(s3, settings, gone)
+        assert found.already_labelled
+        assert found.outcome is None
+
     @pytest.mark.parametrize(("status", "again"), [("REJECTED", False), ("FAILED", True), ("MISSING", True)])
     def test_what_was_rejected_stays_rejected_and_what_failed_is_tried_again(
         self, s3: MemoryS3, settings: Settings, status: str, again: bool

@@ -174,6 +174,17 @@ class TestRows:
         assert filed == {"images/inbox/a.jpg": picture(seed=2), f"images/inbox/a.jpg~{first.etag}": picture(seed=1)}
 
 
+def test_what_an_earlier_run_left_of_other_images_finishes_no_batch(s3: MemoryS3, settings: Settings) -> None:
+    """Two images went to another batch since, and preflight did not get to the two that are left."""
+    paid = [ended(image("a.jpg")), ended(image("b.jpg"))]
+    before = inferred(s3, settings, *paid)
+    now = Batch(before.key, (image("c.jpg"), image("d.jpg")))
+    write_batches(s3, FINAL, [now], threads=1)
+    assert run(s3, settings, now) == PublishReport(images=2, pending=2)
+    assert s3.keys(FINAL, "batches/pending/") == [before.key]
+    assert s3.keys(FINAL, "batches/done/") == []
+
+
 class TestOriginals:
     def filed(self, s3: MemoryS3, settings: Settings, found: Outcome) -> tuple[list[str], list[str], list[str]]:
         """Keys left at the source, kept as labelled, kept in quarantine."""
