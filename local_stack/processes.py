@@ -15,6 +15,7 @@ from typing import Final
 import psutil
 
 STOP_SECONDS: Final = 15.0
+KILL_SECONDS: Final = 5.0
 
 
 def start(name: str, command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> None:
@@ -28,14 +29,37 @@ def start(name: str, command: Sequence[str], *, folder: Path, environment: Mappi
     _pid_file(name, folder).write_text(json.dumps({"pid": process.pid, "began": began}))
 
 
+def pid(name: str, *, folder: Path) -> int | None:
+    """The process's number; None where it was never started, or where somebody else has that number by now."""
+    file = _pid_file(name, folder)
+    if not file.exists():
+        return None
+    noted = json.loads(file.read_text())
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if psutil.Process(noted["pid"]).create_time() != noted["began"]:
+            return None
+    return int(noted["pid"])
+
+
 def is_running(name: str, *, folder: Path) -> bool:
-    """Whether the process is there, and the one that was started: numbers are given anew, after a restart for one."""
-    return _pid(name, folder) is not None
+    """Whether the process lives."""
+    number = pid(name, folder=folder)
+    try:
+        return number is not None and _lives(psutil.Process(number))
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop(names: Sequence[str], *, folder: Path, patience_seconds: float = STOP_SECONDS) -> None:
     """Ask all to end, wait for them together, kill what is left."""
-    leaders = [_pid(name, folder) for name in names]
+    leaders = [pid(name, folder=folder) for name in names]
     running = [name for name in names if is_running(name, folder=folder)]
     for name in running:
         _signal(name, folder, signal.SIGTERM)
@@ -43,10 +67,13 @@ def stop(names: Sequence[str], *, folder: Path, patience_seconds: float = STOP_S
     while any(is_running(name, folder=folder) for name in running) and time.monotonic() < deadline:
         time.sleep(0.1)
     # Airflow gives tasks process groups of their own; the session is still ours, also when its leader has ended.
-    for leader in leaders:
-        for pid in _session(leader):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    left = [process for leader in leaders for process in _session(leader)]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    deadline = time.monotonic() + KILL_SECONDS
+    while any(_lives(process) for process in left) and time.monotonic() < deadline:
+        time.sleep(0.02)
     for name in names:
         _pid_file(name, folder).unlink(missing_ok=True)
 
@@ -61,30 +88,18 @@ def _pid_file(name: str, folder: Path) -> Path:
     return folder / f"{name}.pid"
 
 
-def _pid(name: str, folder: Path) -> int | None:
-    file = _pid_file(name, folder)
-    if not file.exists():
-        return None
-    noted = json.loads(file.read_text())
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(noted["pid"])
-        if process.create_time() == noted["began"] and process.status() != psutil.STATUS_ZOMBIE:
-            return int(noted["pid"])
-    return None
-
-
-def _session(leader: int | None) -> list[int]:
+def _session(leader: int | None) -> list[psutil.Process]:
     """Every process of a session."""
     found = []
-    for pid in psutil.pids() if leader else []:
+    for process in psutil.process_iter() if leader else []:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getsid(pid) == leader:
-                found.append(pid)
+            if os.getsid(process.pid) == leader:
+                found.append(process)
     return found
 
 
 def _signal(name: str, folder: Path, number: signal.Signals) -> None:
-    pid = _pid(name, folder)
+    leader = pid(name, folder=folder)
     with contextlib.suppress(ProcessLookupError):
-        if pid:
-            os.killpg(pid, number)
+        if leader:
+            os.killpg(leader, number)

@@ -201,7 +201,9 @@ class Deployment:
         self.airflow = self.stack.wait_for_airflow(DAG, WATCHDOG)
 
     def pid(self, name: str) -> int:
-        return int((self.site.logs / f"{name}.pid").read_text())
+        found = processes.pid(name, folder=self.site.logs)
+        assert found is not None, f"{name} was never started"
+        return found
 
     def kill(self, name: str, *, workers: bool = False, tasks: bool = False) -> None:
         """kill -9 of a component: its main process; with ``workers`` its children, with ``tasks`` everything below it."""
