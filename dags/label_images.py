@@ -16,7 +16,7 @@ left. To repeat a run yourself, clear `start_model` with its downstream tasks, *
 start the model again for failed tasks alone.
 
 **What it costs**: inference units x minutes RUNNING x $4 an hour. `decide` predicts it, `report` says what it was; both
-are in the table `runs`.
+stand in the run's row under `results/runs/` of the final bucket.
 
 The model stops when `infer` ends, however it ends: by the teardown `stop_model`, else by the failure callback, else by
 the Dag `stop_idle_model`. Never give this Dag a `dagrun_timeout`: Airflow then skips teardowns.
@@ -88,14 +88,14 @@ PARAMS = {
 def label_images() -> None:
     batches = decide(drain())
 
-    # What the model waits for, or bills for, goes before everything else that wants a worker. The stop is retried for
-    # longer than any throttling lasts.
+    # What the model waits for, or bills for, goes before everything else that wants a worker. The stop is retried whatever
+    # went wrong, for longer than any throttling lasts.
     first = {"weight_rule": "absolute", "priority_weight": 100}
     start = StartModel(task_id="start_model", retry_delay=timedelta(seconds=10), **first).as_setup()
     running = WaitUntilRunning(task_id="wait_until_running", **first).as_setup()
-    stop = StopModel(task_id="stop_model", retries=10, retry_delay=timedelta(seconds=10), **first).as_teardown(
-        setups=[start, running], on_failure_fail_dagrun=True
-    )
+    stop = StopModel(
+        task_id="stop_model", retries=10, retry_delay=timedelta(seconds=10), retry_policy=None, **first
+    ).as_teardown(setups=[start, running], on_failure_fail_dagrun=True)
 
     @task_group(prefix_group_id=False)
     def label(batch: str) -> None:
