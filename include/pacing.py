@@ -88,7 +88,8 @@ class Pacer:
             if delivered:
                 known = 0.0 if self._safe == math.inf else self._safe / DOUBLING
                 self._safe = max(known, self._rate, FIRST_RATE)
-            self._rate = max(min(self._rate, delivered), SLOWEST_RATE)
+            # A moment in which the others took all there was must not leave this one crawling: never less than half.
+            self._rate = max(min(self._rate, delivered), self._rate / DOUBLING, SLOWEST_RATE)
         elif delivered >= self._rate / DOUBLING:
             # Grow only while the calls are really being made: a rate that nobody uses says nothing about the service.
             self._rate *= DOUBLING if self._is_doubling else PROBE

@@ -80,8 +80,8 @@ def _run(stack: Stack) -> Findings:
         trained = seed.wait_until_trained(rekognition, project_arn)
         airflow = stack.wait_for_airflow("label_images")
     console.print(
-        f"  [dim]{len(uploads)} files uploaded; {seed.VERSION} has F1 {trained['EvaluationResult']['F1Score']:.2f}; "
-        f"Airflow is at {stack.site.airflow_url}[/]"
+        f"  [dim]{len(uploads)} files uploaded; {seed.VERSION} has F1 {trained['EvaluationResult']['F1Score']:.2f};\n"
+        f"  Airflow is at {stack.site.airflow_url}[/]"
     )
     run_id = airflow.trigger("label_images")
     state = _watch(airflow, run_id, stack)

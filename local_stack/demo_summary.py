@@ -66,9 +66,10 @@ def _bill(console: Console, findings: Findings) -> None:
         return
     units = report["inference_units"]
     metered = findings.billed["models"][0]
+    minutes = math.ceil(metered["unit_seconds"] / 60)
     console.print(
         f"[bold]Model[/] RUNNING for {report['model_running_seconds']:.1f} s with {units} inference "
-        f"unit{'s' if units > 1 else ''}, billed as {math.ceil(metered['unit_seconds'] / 60)} minute: "
+        f"unit{'s' if units > 1 else ''}, billed as {minutes} minute{'s' if minutes > 1 else ''}: "
         f"[bold]${report['cost_usd']:.2f}[/]\n"
         f"[dim]predicted ${report['predicted_cost_usd']:.2f}; local AWS's own meter counts {metered['running_seconds']:.1f} s; "
         f"{report['images_per_second'] or 0:.1f} images a second[/]\n"
