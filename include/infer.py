@@ -33,10 +33,13 @@ OUTAGE_SECONDS: Final = 120.0
 THROTTLED_SECONDS: Final = 600.0
 # How long calls under way are waited for when the task is told to end: their answers are paid for.
 LAST_CALLS_SECONDS: Final = 3.0
+# How often a model that is about to be RUNNING is tried, and how often its state is looked at meanwhile.
+TRY_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 10.0
 # So many first images refused as unreadable, and none labelled: the model's access to the bucket is broken, not the images.
 UNREADABLE_IN_A_ROW: Final = 25
 
-Kind = Literal["throttled", "transient", "image", "model", "run"]
+Kind = Literal["served", "throttled", "transient", "image", "model", "run"]
 
 # https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectCustomLabels.html#API_DetectCustomLabels_Errors
 KINDS: Final[dict[str, Kind]] = {
@@ -70,33 +73,64 @@ def kind_of(error: ClientError) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class InferReport:
-    """Counts of one batch. Times are when the first call was made and the last one returned (None: no call)."""
+    """Counts of one batch, and when what happened; None where it did not.
+
+    ``not_running_at``: the model was last seen not yet RUNNING. ``first_call_at``: the first call that was let in was
+    made. ``up_to_speed_at``: the rate had been measured. ``out_of_images_at``: the last image was called for.
+    ``last_call_at``: the last answer came. ``latency_seconds``: of the calls served, on average.
+    """
 
     images: int = 0
     labelled: int = 0
     failed: int = 0
     calls: int = 0
     throttled_calls: int = 0
+    not_running_at: datetime | None = None
     first_call_at: datetime | None = None
+    up_to_speed_at: datetime | None = None
+    out_of_images_at: datetime | None = None
     last_call_at: datetime | None = None
+    latency_seconds: float | None = None
+
+
+@dataclass(slots=True)
+class _Image:
+    """An image that is to be called for, and how that went so far."""
+
+    entry: Checked
+    attempts: int = 0
+    first_called: float | None = None
 
 
 @dataclass(slots=True)
 class _Work:
-    """What the calling threads share."""
+    """What the threads share. ``todo`` ends with None; ``left`` images have no outcome yet."""
 
-    todo: queue.SimpleQueue[Checked]
-    done: queue.SimpleQueue[Outcome]
+    left: int
+    last_success: float
+    todo: queue.SimpleQueue[_Image | None] = field(default_factory=queue.SimpleQueue)
+    done: queue.SimpleQueue[Outcome] = field(default_factory=queue.SimpleQueue)
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    error: BaseException | None = None
     calls: int = 0
     throttled_calls: int = 0
+    served: int = 0
+    served_seconds: float = 0.0
     # Images that the model could not read, while it has read none: whether they are to blame is not known yet.
     unreadable: list[Outcome] = field(default_factory=list)
-    any_labelled: bool = False
-    last_success: float = 0.0
+    not_running_at: datetime | None = None
     first_call_at: datetime | None = None
+    up_to_speed_at: datetime | None = None
+    out_of_images_at: datetime | None = None
     last_call_at: datetime | None = None
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Make no further calls: everything has an outcome, or something went wrong that ends the batch."""
+        with self.lock:
+            self.error = self.error or error
+        self.stop.set()
+        self.todo.put(None)
 
 
 def infer(
@@ -110,12 +144,18 @@ def infer(
     now: Callable[[], datetime],
     monotonic: Callable[[], float],
     renew_lease: Callable[[], object],
+    model_status: Callable[[], str],
+    wait_seconds: float = 0.0,
 ) -> InferReport:
     """Label what preflight let through and no checkpoint holds yet.
 
+    May be called before the model is RUNNING: so no billed second goes by while workers start.
+
     :param rekognition: a client that makes each call once: pacing and repeating are done here.
     :param first_rate: calls a second to begin with; None where nothing was learned yet.
-    :raises ModelNotRunningError: the model is not RUNNING.
+    :param model_status: the project version's state, from DescribeProjectVersions.
+    :param wait_seconds: how long a model that is STARTING is waited for.
+    :raises ModelNotRunningError: the model is neither RUNNING nor soon will be.
     :raises TerminalError: no call can succeed (permissions, wrong ARN): retrying is useless.
     :raises TransientError: the service is failing for everyone: what was labelled is kept, retry.
     """
@@ -130,17 +170,15 @@ def infer(
         log.info("Batch %s: %s images are checkpointed already and are not paid for again.", batch_id, len(paid))
     if not ready:
         return InferReport()
-    work = _Work(todo=queue.SimpleQueue(), done=queue.SimpleQueue(), last_success=monotonic())
+    work = _Work(left=len(ready), last_success=monotonic())
     for entry in ready:
-        work.todo.put(entry)
+        work.todo.put(_Image(entry))
     pacer = Pacer(monotonic=monotonic, sleep=work.stop.wait, first_rate=first_rate)
-    caller = _Caller(rekognition, settings, run_id, pacer, now, monotonic, work)
-    size = min(settings.inference_threads, len(ready))
-    with ThreadPoolExecutor(max_workers=size, thread_name_prefix="infer") as pool:
-        callers = [pool.submit(caller.run) for _ in range(size)]
-        outcomes = _checkpoint(s3, settings, batch_id, callers, work, monotonic, renew_lease)
-    for finished in callers:
-        finished.result()
+    caller = _Caller(rekognition, settings, run_id, pacer, model_status, wait_seconds, now, monotonic, work)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="caller") as thread:
+        calling = thread.submit(caller.run)
+        outcomes = _checkpoint(s3, settings, batch_id, calling, work, monotonic, renew_lease)
+    calling.result()
     if len(work.unreadable) == len(ready) > 1:
         raise _access_error(work.unreadable)
     return InferReport(
@@ -149,8 +187,12 @@ def infer(
         failed=sum(outcome.status != "LABELLED" for outcome in outcomes),
         calls=work.calls,
         throttled_calls=work.throttled_calls,
+        not_running_at=work.not_running_at,
         first_call_at=work.first_call_at,
+        up_to_speed_at=work.up_to_speed_at,
+        out_of_images_at=work.out_of_images_at,
         last_call_at=work.last_call_at,
+        latency_seconds=round(work.served_seconds / work.served, 3) if work.served else None,
     )
 
 
@@ -158,12 +200,12 @@ def _checkpoint(
     s3: Any,
     settings: Settings,
     batch_id: str,
-    callers: Sequence[Future[None]],
+    calling: Future[None],
     work: _Work,
     monotonic: Callable[[], float],
     renew_lease: Callable[[], object],
 ) -> list[Outcome]:
-    """Write outcomes as they come, at least every 100 images and every two seconds, until no thread is left.
+    """Write outcomes as they come, at least every 100 images and every two seconds, until all calling has ended.
 
     Also when something is raised here or in a calling thread. A process that is killed loses what came in since the last
     checkpoint, two seconds at most, and calls for it again.
@@ -182,7 +224,7 @@ def _checkpoint(
     due = monotonic() + CHECKPOINT_SECONDS
     lease_due = monotonic() + LEASE_SECONDS
     try:
-        while any(not caller.done() for caller in callers) or not work.done.empty():
+        while not calling.done() or not work.done.empty():
             with contextlib.suppress(queue.Empty):
                 waiting.append(work.done.get(timeout=0.05))
             if len(waiting) >= CHECKPOINT_IMAGES or monotonic() >= due:
@@ -192,11 +234,11 @@ def _checkpoint(
                 renew_lease()
                 lease_due = monotonic() + LEASE_SECONDS
     finally:
-        work.stop.set()
-        wait(callers, timeout=LAST_CALLS_SECONDS)
+        work.end()
+        wait([calling], timeout=LAST_CALLS_SECONDS)
         while not work.done.empty():
             waiting.append(work.done.get())
-        if work.any_labelled or len(work.unreadable) == 1:
+        if work.served or len(work.unreadable) == 1:
             waiting.extend(work.unreadable)
         write()
     return written
@@ -204,70 +246,113 @@ def _checkpoint(
 
 @dataclass(frozen=True, slots=True)
 class _Caller:
-    """One calling thread's view: takes images, calls, sorts what comes back."""
+    """Calls for images at the pacer's moments, as many at a time as that takes, and sorts what comes back."""
 
     rekognition: Any
     settings: Settings
     run_id: str
     pacer: Pacer
+    model_status: Callable[[], str]
+    wait_seconds: float
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     work: _Work
 
     def run(self) -> None:
-        while not self.work.stop.is_set():
-            try:
-                entry = self.work.todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                outcome = self._label(entry)
-            except BaseException:
-                self.work.stop.set()
-                raise
-            if outcome:
-                self.work.done.put(outcome)
+        """Call until every image has an outcome. Threads are started only as calls overlap.
 
-    def _label(self, entry: Checked) -> Outcome | None:
-        """Call until the image has an outcome; None where the work was stopped before."""
-        attempts = 0
-        began = self.monotonic()
-        while not self.work.stop.is_set():
-            self.pacer.wait()
-            if self.work.stop.is_set():
-                return None
+        :raises: what ended the batch before.
+        """
+        free = threading.Semaphore(self.settings.inference_threads)
+
+        def call(image: _Image, called_at: float) -> None:
             try:
-                answer = self._call(entry)
-            except ClientError as err:
-                kind, code, message = kind_of(err), error_code(err), error_message(err)
-            except (ConnectionError, HTTPClientError) as err:
-                kind, code, message = "transient", type(err).__name__, str(err)
-            else:
-                self.pacer.served()
-                self.work.last_success, self.work.any_labelled = self.monotonic(), True
-                return self._outcome(entry, "LABELLED", answer=answer)
-            if kind == "throttled":
-                with self.work.lock:
-                    self.work.throttled_calls += 1
-                self.pacer.throttled()
-                self._raise_if_all_is_throttled(message)
-                continue
-            self.pacer.served()
-            if kind == "transient":
-                attempts += 1
-                if attempts < ATTEMPTS or self._is_outage(began, code, message):
-                    self.work.stop.wait(random.uniform(0, FIRST_BACKOFF_SECONDS * 2 ** min(attempts, ATTEMPTS)))
-                    continue
-                return self._outcome(entry, "FAILED", code, f"{message} ({attempts} attempts)")
-            self._raise_if_run_is_over(kind, code, message)
-            outcome = self._outcome(entry, "FAILED", code, message)
-            if code == "InvalidS3ObjectException" and not self.work.any_labelled:
-                self._hold(outcome)
-                return None
-            return outcome
+                self._call(image, called_at)
+            except BaseException as err:
+                self.work.end(err)
+            finally:
+                free.release()
+
+        with ThreadPoolExecutor(max_workers=self.settings.inference_threads, thread_name_prefix="infer") as pool:
+            try:
+                self._await_running()
+                while image := self.work.todo.get():
+                    free.acquire()
+                    called_at = self.pacer.wait()
+                    if self.work.stop.is_set():
+                        break
+                    pool.submit(call, image, called_at)
+            except BaseException as err:
+                self.work.end(err)
+        if self.work.error:
+            raise self.work.error
+
+    def _await_running(self) -> None:
+        """Try one image, alone, until the model lets it in.
+
+        :raises ModelNotRunningError: that will not be soon.
+        """
+        image = self.work.todo.get()
+        began = looked = self.monotonic()
+        while image and not self.work.stop.is_set():
+            try:
+                return self._call(image, self.pacer.wait())
+            except ModelNotRunningError:
+                if self.work.not_running_at is None or self.monotonic() - looked >= LOOK_SECONDS:
+                    looked = self.monotonic()
+                    status = self.model_status()
+                    # By now it may be RUNNING, or be shown as that before it answers.
+                    if status not in ("STARTING", "RUNNING") or self.monotonic() - began > self.wait_seconds:
+                        raise
+                    log.info("The model is %s: waiting for it, ready to call.", status)
+                self.work.not_running_at, self.work.last_success = self.now(), self.monotonic()
+            self.work.stop.wait(TRY_SECONDS)
         return None
 
-    def _call(self, entry: Checked) -> dict[str, Any]:
+    def _call(self, image: _Image, called_at: float) -> None:
+        """One call. Its image has an outcome then, or goes back to be called for again."""
+        image.first_called = image.first_called or called_at
+        began = self.now()
+        answer: dict[str, Any] = {}
+        kind: Kind
+        try:
+            answer = self._detect(image.entry)
+        except ClientError as err:
+            kind, code, message = kind_of(err), error_code(err), error_message(err)
+        except (ConnectionError, HTTPClientError) as err:
+            kind, code, message = "transient", type(err).__name__, str(err)
+        else:
+            kind, code, message = "served", "", ""
+        if kind == "model":
+            raise ModelNotRunningError(f"The model is not RUNNING ({code}: {message}). {HOW_TO_RERUN}")
+        self._count(began, called_at, kind)
+        if kind == "served":
+            self._end(self._outcome(image.entry, "LABELLED", answer=answer))
+        else:
+            self._refused(image, kind, code, message)
+
+    def _refused(self, image: _Image, kind: Kind, code: str, message: str) -> None:
+        work = self.work
+        if kind == "run":
+            raise TerminalError(
+                f"DetectCustomLabels cannot succeed ({code}: {message}). Nothing is lost: the batches stay pending. "
+                "Check the role's permissions and LABELS_PROJECT_VERSION_ARN."
+            )
+        if kind == "throttled":
+            self._raise_if_all_is_throttled(message)
+            return work.todo.put(image)
+        if kind == "transient":
+            image.attempts += 1
+            if image.attempts < ATTEMPTS or self._is_outage(image, code, message):
+                work.stop.wait(random.uniform(0, FIRST_BACKOFF_SECONDS * 2 ** min(image.attempts, ATTEMPTS)))
+                return work.todo.put(image)
+            message = f"{message} ({image.attempts} attempts)"
+        outcome = self._outcome(image.entry, "FAILED", code, message)
+        if code == "InvalidS3ObjectException" and not work.served:
+            return self._hold(outcome)
+        return self._end(outcome)
+
+    def _detect(self, entry: Checked) -> dict[str, Any]:
         image, facts = entry.image, entry.facts
         staged = facts.staged_key if facts else ""
         where = (
@@ -276,18 +361,42 @@ class _Caller:
             else {"Bucket": image.bucket, "Name": image.key}
             | ({"Version": image.version_id} if image.version_id else {})
         )
-        with self.work.lock:
-            self.work.calls += 1
-            self.work.first_call_at = self.work.first_call_at or self.now()
-        try:
-            # Every label, whatever its confidence: thresholds are applied when reading.
-            return dict(
-                self.rekognition.detect_custom_labels(
-                    ProjectVersionArn=self.settings.project_version_arn, Image={"S3Object": where}, MinConfidence=0
-                )
+        # Every label, whatever its confidence: thresholds are applied when reading.
+        return dict(
+            self.rekognition.detect_custom_labels(
+                ProjectVersionArn=self.settings.project_version_arn, Image={"S3Object": where}, MinConfidence=0
             )
-        finally:
-            self.work.last_call_at = self.now()
+        )
+
+    def _count(self, began: datetime, called_at: float, kind: Kind) -> None:
+        work = self.work
+        if kind == "throttled":
+            self.pacer.throttled(called_at)
+        else:
+            self.pacer.served(called_at)
+        with work.lock:
+            work.calls += 1
+            work.throttled_calls += kind == "throttled"
+            work.last_call_at = self.now()
+            work.out_of_images_at = max(work.out_of_images_at or began, began)
+            work.first_call_at = min(work.first_call_at or began, began)
+            if self.pacer.is_up_to_speed and not work.up_to_speed_at:
+                work.up_to_speed_at = work.last_call_at if kind == "throttled" else work.first_call_at
+            if kind == "served":
+                work.served += 1
+                work.last_success = self.monotonic()
+                work.served_seconds += work.last_success - called_at
+
+    def _end(self, outcome: Outcome) -> None:
+        self.work.done.put(outcome)
+        self._one_less()
+
+    def _one_less(self) -> None:
+        with self.work.lock:
+            self.work.left -= 1
+            is_last = not self.work.left
+        if is_last:
+            self.work.todo.put(None)
 
     def _outcome(
         self, entry: Checked, status: Any, code: str = "", message: str = "", answer: dict[str, Any] | None = None
@@ -305,7 +414,7 @@ class _Caller:
             request_id=answer.get("ResponseMetadata", {}).get("RequestId", ""),
         )
 
-    def _is_outage(self, began: float, code: str, message: str) -> bool:
+    def _is_outage(self, image: _Image, code: str, message: str) -> bool:
         """Whether nothing at all has succeeded since an image's first call: then the image is not to blame.
 
         Where no other images are left, nothing else can succeed: they get some time, not all of it.
@@ -318,16 +427,7 @@ class _Caller:
                 f"DetectCustomLabels has failed for {silent:.0f} s without a success ({code}: {message})."
             )
         is_alone = self.work.todo.empty() and silent > OUTAGE_SECONDS / 4
-        return self.work.last_success < began and not is_alone
-
-    def _raise_if_run_is_over(self, kind: Kind, code: str, message: str) -> None:
-        if kind == "model":
-            raise ModelNotRunningError(f"The model is not RUNNING ({code}: {message}). {HOW_TO_RERUN}")
-        if kind == "run":
-            raise TerminalError(
-                f"DetectCustomLabels cannot succeed ({code}: {message}). Nothing is lost: the batches stay pending. "
-                "Check the role's permissions and LABELS_PROJECT_VERSION_ARN."
-            )
+        return self.work.last_success < (image.first_called or 0.0) and not is_alone
 
     def _hold(self, outcome: Outcome) -> None:
         """Keep an unreadable image back until another one was read: then it is the image, else the model's access.
@@ -339,6 +439,7 @@ class _Caller:
             held = list(self.work.unreadable)
         if len(held) >= UNREADABLE_IN_A_ROW:
             raise _access_error(held)
+        self._one_less()
 
     def _raise_if_all_is_throttled(self, message: str) -> None:
         silent = self.monotonic() - self.work.last_success

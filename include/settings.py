@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         description="runs that may take up a batch in vain before it is put aside under batches/given_up/",
     )
     threads: int = Field(default=16, ge=1, le=256, description="parallel S3 and SQS calls of one task")
-    inference_threads: int = Field(default=64, ge=1, le=256, description="most parallel inference calls of one task")
+    inference_threads: int = Field(default=256, ge=1, le=1024, description="most parallel inference calls of one task")
     lease_minutes: float = Field(
         default=10, ge=1, le=60, description="a crashed run loses its right to the model after this"
     )

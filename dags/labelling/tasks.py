@@ -30,7 +30,7 @@ from include.publish import publish as publish_batch
 from include.report import ModelTimes, build_report, in_a_sentence, learn, write_report
 from include.schema import json_values
 from include.selection import find_images, queue_images
-from include.settings import load_settings
+from include.settings import Settings, load_settings
 from labelling.clients import client, inference_client
 from labelling.model_session import holder_of, model_state
 
@@ -159,6 +159,8 @@ def infer(batch: str) -> dict[str, Any]:
         now=_now,
         monotonic=time.monotonic,
         renew_lease=lambda: state.renew(holder, minutes=settings.lease_minutes, now=_now()),
+        model_status=lambda: _model_status(settings),
+        wait_seconds=settings.start_timeout_minutes * 60,
     )
     log.info("Batch %s: %s", batch_id_of(batch), report)
     return asdict(report)
@@ -200,9 +202,7 @@ def report() -> dict[str, Any]:
         forget_attempts(
             s3, settings.final_bucket, ti.xcom_pull(task_ids="decide") or [], run_id, threads=settings.threads
         )
-    status = model.describe(client("rekognition", settings), project_arn=settings.project_arn, name=settings.model)[
-        "Status"
-    ]
+    status = _model_status(settings)
     row = build_report(
         settings,
         run_id=run_id,
@@ -222,6 +222,11 @@ def report() -> dict[str, Any]:
         log.info("Written to s3://%s/%s", settings.final_bucket, key)
     _raise_if_incomplete(ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id], decision, row.images)
     return json_values(asdict(row))
+
+
+def _model_status(settings: Settings) -> str:
+    description = model.describe(client("rekognition", settings), project_arn=settings.project_arn, name=settings.model)
+    return str(description["Status"])
 
 
 def _of_mapped(ti: Any, task_id: str) -> list[dict[str, Any]]:

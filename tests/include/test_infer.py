@@ -28,6 +28,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backing off and pacing take no time: their lengths are not what is tested here."""
     monkeypatch.setattr(infer_module, "FIRST_BACKOFF_SECONDS", 0.0)
     monkeypatch.setattr(infer_module, "LAST_CALLS_SECONDS", 0.2)
+    monkeypatch.setattr(infer_module, "TRY_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -42,6 +43,8 @@ class Stage:
         self.s3, self.settings, self.model = s3, settings, model
         self.seconds: Callable[[], float] = itertools.count(step=0.0001).__next__
         self.renew: Callable[[], object] = lambda: None
+        self.status: Callable[[], str] = lambda: "RUNNING"
+        self.wait_seconds = 0.0
 
     def checked(self, *entries: Checked) -> Stage:
         write_preflight(self.s3, FINAL, "b", entries)
@@ -62,6 +65,8 @@ class Stage:
             now=lambda: NOW,
             monotonic=self.seconds,
             renew_lease=self.renew,
+            model_status=self.status,
+            wait_seconds=self.wait_seconds,
         )
 
     @property
@@ -98,7 +103,7 @@ class TestBlame:
     ) -> None:
         stage.model.always = refusal("ThrottlingException")
         stage.seconds = itertools.count(step=1.0).__next__
-        monkeypatch.setattr(Pacer, "wait", lambda self: None)
+        monkeypatch.setattr(Pacer, "wait", lambda self: 0.0)
         with pytest.raises(TransientError, match="refused every call"):
             stage.ready(4).run()
 
@@ -106,7 +111,7 @@ class TestBlame:
 class TestCalls:
     def test_one_paid_call_an_image_and_nothing_else_but_checkpoints(self, stage: Stage) -> None:
         report = stage.ready(250).run()
-        assert report == InferReport(250, 250, 0, 250, 0, NOW, NOW)
+        assert report == InferReport(250, 250, 0, 250, 0, None, NOW, NOW, NOW, NOW, report.latency_seconds)
         assert set(stage.model.served.values()) == {1}
         operations = [operation for operation, _, _ in stage.s3.calls]
         assert operations[:2] == ["get_object", "list_objects_v2"]
@@ -170,7 +175,8 @@ class TestOutcomes:
         assert (bad.status, bad.error_code, bad.error_message) == ("FAILED", code, "told so")
 
     @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "ThrottlingException"])
-    def test_throttling_never_loses_an_image(self, stage: Stage, code: str) -> None:
+    def test_throttling_never_loses_an_image(self, stage: Stage, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Pacer, "wait", lambda self: 0.0)
         stage.ready(30)
         for each in images(30)[::3]:
             stage.model.answers(each.key, *[refusal(code)] * 20)
@@ -221,7 +227,8 @@ class TestTheRunIsOver:
                 raise refusal("InternalServerError", 500)
 
         stage.model.before_each = down
-        assert stage.ready(30).run() == InferReport(30, 30, 0, 30 + refusals, 0, NOW, NOW)
+        report = stage.ready(30).run()
+        assert (report.labelled, report.failed, report.calls) == (30, 0, 30 + refusals)
 
     def test_an_image_that_fails_all_alone_is_to_blame_in_the_end(self, stage: Stage) -> None:
         stage.seconds = itertools.count(step=1.0).__next__
@@ -274,7 +281,7 @@ class TestTheRunIsOver:
 
         stage.model.before_each = lambda key: is_lost.wait(5) if len(stage.model.requests) >= 250 else None
         stage.renew = lost
-        stage.seconds = itertools.count(step=0.2).__next__
+        stage.seconds = itertools.count(step=0.02).__next__
         with pytest.raises(LeaseLostError):
             stage.ready(3_000).run()
         assert 250 <= len(stage.outcomes) < 3_000
@@ -334,7 +341,8 @@ class TestCheckpoints:
         under_way, interrupted = threading.Barrier(5), threading.Event()
 
         def hold(key: str) -> None:
-            if not interrupted.is_set():
+            # The first image is called for alone.
+            if len(stage.model.requests) and not interrupted.is_set():
                 under_way.wait(5)
                 interrupted.wait(5)
 
@@ -348,7 +356,7 @@ class TestCheckpoints:
         with pytest.raises(SystemExit):
             stage.ready(50).run()
         assert set(stage.outcomes) == set(stage.model.served)
-        assert len(stage.outcomes) == 4
+        assert len(stage.outcomes) == 5
 
     def test_a_checkpoint_that_fails_is_an_error_and_not_a_loss(self, stage: Stage) -> None:
         stage.ready(150)
@@ -375,6 +383,66 @@ class TestCheckpoints:
         assert renewed
 
 
+class TestWaiting:
+    """Workers are ready before the model is RUNNING, so that it never bills while one starts."""
+
+    @pytest.fixture
+    def starting(self, stage: Stage) -> Stage:
+        stage.status = lambda: "STARTING"
+        stage.wait_seconds = 1e9
+        return stage
+
+    def test_a_starting_model_is_tried_with_one_image_until_it_lets_it_in(self, starting: Stage) -> None:
+        starting.model.answers("photos/00000.jpg", *[refusal("ResourceNotReadyException")] * 5)
+        report = starting.ready(20).run()
+        assert (report.labelled, report.calls) == (20, 20)
+        assert len(starting.model.requests) == 25
+        assert {request["Image"]["S3Object"]["Name"] for request in starting.model.requests[:6]} == {"photos/00000.jpg"}
+
+    def test_when_it_was_last_seen_not_running_is_told_apart_from_the_first_call(self, starting: Stage) -> None:
+        starting.model.answers("photos/00000.jpg", *[refusal("ResourceNotReadyException")] * 3)
+        assert starting.ready(1).run().not_running_at == NOW
+
+    def test_it_is_waited_for_no_longer_than_a_start_may_take(self, starting: Stage) -> None:
+        starting.model.always = refusal("ResourceNotReadyException")
+        starting.wait_seconds = 30.0
+        starting.seconds = itertools.count(step=1.0).__next__
+        with pytest.raises(ModelNotRunningError):
+            starting.ready(3).run()
+
+    @pytest.mark.parametrize("status", ["STOPPED", "STOPPING", "FAILED", "TRAINING_COMPLETED"])
+    def test_a_model_that_nobody_has_started_is_not_waited_for(self, starting: Stage, status: str) -> None:
+        starting.model.always = refusal("ResourceNotReadyException")
+        starting.status = lambda: status
+        with pytest.raises(ModelNotRunningError, match="clear start_model"):
+            starting.ready(3).run()
+        assert len(starting.model.requests) == 1
+
+    def test_a_start_that_fails_meanwhile_ends_the_wait(self, starting: Stage) -> None:
+        starting.model.always = refusal("ResourceNotReadyException")
+        starting.seconds = itertools.count(step=1.0).__next__
+        statuses = iter(["STARTING", "STARTING", "FAILED"])
+        starting.status = lambda: next(statuses)
+        with pytest.raises(ModelNotRunningError):
+            starting.ready(3).run()
+
+    def test_a_model_that_runs_already_was_never_seen_not_running(self, stage: Stage) -> None:
+        assert stage.ready(1).run().not_running_at is None
+
+    def test_the_lease_is_renewed_meanwhile(self, starting: Stage) -> None:
+        renewed = threading.Event()
+        starting.model.always = refusal("ResourceNotReadyException")
+        starting.seconds = itertools.count(step=0.5).__next__
+
+        def renew() -> None:
+            renewed.set()
+            starting.model.always = None
+
+        starting.renew = renew
+        assert starting.ready(3).run().labelled == 3
+        assert renewed.is_set()
+
+
 class TestReport:
     def test_first_and_last_call(self, stage: Stage) -> None:
         moments = itertools.count()
@@ -395,6 +463,7 @@ class TestReport:
             now=now,
             monotonic=stage.seconds,
             renew_lease=stage.renew,
+            model_status=stage.status,
         )
         assert report.first_call_at == NOW
         assert report.last_call_at is not None
