@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import random
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
-
-from include.errors import ModelNotRunningError, TerminalError, TransientError, error_code, error_message
-from include.outcomes import Checked, Outcome, read_outcomes, read_preflight, write_part
+from include import layout, objects
+from include.calling import Caller, Image, Work, access_error
+from include.errors import TerminalError
+from include.outcomes import Outcome, read_outcomes, read_preflight, write_part
 from include.pacing import Pacer
 from include.settings import Settings
 
@@ -25,50 +23,8 @@ log = logging.getLogger(__name__)
 CHECKPOINT_IMAGES: Final = 100
 CHECKPOINT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 30.0
-# A call that failed for reasons that pass is made again up to this often, unless every other call fails as well.
-ATTEMPTS: Final = 6
-FIRST_BACKOFF_SECONDS: Final = 0.25
-OUTAGE_SECONDS: Final = 120.0
-# A service that refuses every call for so long is not busy: somebody else uses all of it, or its quota is wrong.
-THROTTLED_SECONDS: Final = 600.0
 # How long calls under way are waited for when the task is told to end: their answers are paid for.
 LAST_CALLS_SECONDS: Final = 3.0
-# How often a model that is about to be RUNNING is tried, and how often its state is looked at meanwhile.
-TRY_SECONDS: Final = 1.0
-LOOK_SECONDS: Final = 10.0
-# So many first images refused as unreadable, and none labelled: the model's access to the bucket is broken, not the images.
-UNREADABLE_IN_A_ROW: Final = 25
-
-Kind = Literal["served", "throttled", "transient", "image", "model", "run"]
-
-# https://docs.aws.amazon.com/rekognition/latest/APIReference/API_DetectCustomLabels.html#API_DetectCustomLabels_Errors
-KINDS: Final[dict[str, Kind]] = {
-    "ProvisionedThroughputExceededException": "throttled",
-    "ThrottlingException": "throttled",
-    "InternalServerError": "transient",
-    "ServiceUnavailableException": "transient",
-    "RequestTimeout": "transient",
-    "InvalidS3ObjectException": "image",
-    "InvalidImageFormatException": "image",
-    "ImageTooLargeException": "image",
-    "InvalidParameterException": "image",
-    "ResourceNotReadyException": "model",
-}
-
-HOW_TO_RERUN: Final = (
-    "If you cleared failed tasks only, the model was not started again: clear start_model (not only failed tasks) with "
-    "everything downstream, and Airflow starts the model, repeats what is left, and stops it; or leave it: the batches stay "
-    "pending for the next run."
-)
-
-
-def kind_of(error: ClientError) -> Kind:
-    """What an error of DetectCustomLabels means; what is not known stops the run (permissions, wrong ARN, quota)."""
-    code = error_code(error)
-    if code in KINDS:
-        return KINDS[code]
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return "transient" if status >= 500 else "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,46 +47,6 @@ class InferReport:
     out_of_images_at: datetime | None = None
     last_call_at: datetime | None = None
     latency_seconds: float | None = None
-
-
-@dataclass(slots=True)
-class _Image:
-    """An image that is to be called for, and how that went so far."""
-
-    entry: Checked
-    attempts: int = 0
-    first_called: float | None = None
-
-
-@dataclass(slots=True)
-class _Work:
-    """What the threads share. ``todo`` ends with None; ``left`` images have no outcome yet."""
-
-    left: int
-    last_success: float
-    todo: queue.SimpleQueue[_Image | None] = field(default_factory=queue.SimpleQueue)
-    done: queue.SimpleQueue[Outcome] = field(default_factory=queue.SimpleQueue)
-    stop: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    error: BaseException | None = None
-    calls: int = 0
-    throttled_calls: int = 0
-    served: int = 0
-    served_seconds: float = 0.0
-    # Images that the model could not read, while it has read none: whether they are to blame is not known yet.
-    unreadable: list[Outcome] = field(default_factory=list)
-    not_running_at: datetime | None = None
-    first_call_at: datetime | None = None
-    up_to_speed_at: datetime | None = None
-    out_of_images_at: datetime | None = None
-    last_call_at: datetime | None = None
-
-    def end(self, error: BaseException | None = None) -> None:
-        """Make no further calls: everything has an outcome, or something went wrong that ends the batch."""
-        with self.lock:
-            self.error = self.error or error
-        self.stop.set()
-        self.todo.put(None)
 
 
 def infer(
@@ -170,17 +86,17 @@ def infer(
         log.info("Batch %s: %s images are checkpointed already and are not paid for again.", batch_id, len(paid))
     if not ready:
         return InferReport()
-    work = _Work(left=len(ready), last_success=monotonic())
+    work = Work(left=len(ready), last_success=monotonic())
     for entry in ready:
-        work.todo.put(_Image(entry))
+        work.todo.put(Image(entry))
     pacer = Pacer(monotonic=monotonic, sleep=work.stop.wait, first_rate=first_rate)
-    caller = _Caller(rekognition, settings, run_id, pacer, model_status, wait_seconds, now, monotonic, work)
+    caller = Caller(rekognition, settings, run_id, pacer, model_status, wait_seconds, now, monotonic, work)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="caller") as thread:
         calling = thread.submit(caller.run)
         outcomes = _checkpoint(s3, settings, batch_id, calling, work, monotonic, renew_lease)
     calling.result()
     if len(work.unreadable) == len(ready) > 1:
-        raise _access_error(work.unreadable)
+        raise access_error(work.unreadable)
     return InferReport(
         images=len(ready),
         labelled=sum(outcome.status == "LABELLED" for outcome in outcomes),
@@ -201,7 +117,7 @@ def _checkpoint(
     settings: Settings,
     batch_id: str,
     calling: Future[None],
-    work: _Work,
+    work: Work,
     monotonic: Callable[[], float],
     renew_lease: Callable[[], object],
 ) -> list[Outcome]:
@@ -244,215 +160,20 @@ def _checkpoint(
     return written
 
 
-@dataclass(frozen=True, slots=True)
-class _Caller:
-    """Calls for images at the pacer's moments, as many at a time as that takes, and sorts what comes back."""
+def is_last_of_run(s3: Any, bucket: str, run_id: str, batch_id: str, batches: Sequence[str]) -> bool:
+    """Note that a run has called for all of a batch; whether that holds for all its batches now.
 
-    rekognition: Any
-    settings: Settings
-    run_id: str
-    pacer: Pacer
-    model_status: Callable[[], str]
-    wait_seconds: float
-    now: Callable[[], datetime]
-    monotonic: Callable[[], float]
-    work: _Work
+    Tasks that end at the same moment may both be told so: S3 lists what was written before.
 
-    def run(self) -> None:
-        """Call until every image has an outcome. Threads are started only as calls overlap.
-
-        :raises: what ended the batch before.
-        """
-        free = threading.Semaphore(self.settings.inference_threads)
-
-        def call(image: _Image, called_at: float) -> None:
-            try:
-                self._call(image, called_at)
-            except BaseException as err:
-                self.work.end(err)
-            finally:
-                free.release()
-
-        with ThreadPoolExecutor(max_workers=self.settings.inference_threads, thread_name_prefix="infer") as pool:
-            try:
-                self._await_running()
-                while image := self.work.todo.get():
-                    free.acquire()
-                    called_at = self.pacer.wait()
-                    if self.work.stop.is_set():
-                        break
-                    pool.submit(call, image, called_at)
-            except BaseException as err:
-                self.work.end(err)
-        if self.work.error:
-            raise self.work.error
-
-    def _await_running(self) -> None:
-        """Try one image, alone, until the model lets it in.
-
-        :raises ModelNotRunningError: that will not be soon.
-        """
-        image = self.work.todo.get()
-        began = looked = self.monotonic()
-        while image and not self.work.stop.is_set():
-            try:
-                return self._call(image, self.pacer.wait())
-            except ModelNotRunningError:
-                if self.work.not_running_at is None or self.monotonic() - looked >= LOOK_SECONDS:
-                    looked = self.monotonic()
-                    status = self.model_status()
-                    # By now it may be RUNNING, or be shown as that before it answers.
-                    if status not in ("STARTING", "RUNNING") or self.monotonic() - began > self.wait_seconds:
-                        raise
-                    log.info("The model is %s: waiting for it, ready to call.", status)
-                self.work.not_running_at, self.work.last_success = self.now(), self.monotonic()
-            self.work.stop.wait(TRY_SECONDS)
-        return None
-
-    def _call(self, image: _Image, called_at: float) -> None:
-        """One call. Its image has an outcome then, or goes back to be called for again."""
-        image.first_called = image.first_called or called_at
-        began = self.now()
-        answer: dict[str, Any] = {}
-        kind: Kind
-        try:
-            answer = self._detect(image.entry)
-        except ClientError as err:
-            kind, code, message = kind_of(err), error_code(err), error_message(err)
-        except (ConnectionError, HTTPClientError) as err:
-            kind, code, message = "transient", type(err).__name__, str(err)
-        else:
-            kind, code, message = "served", "", ""
-        if kind == "model":
-            raise ModelNotRunningError(f"The model is not RUNNING ({code}: {message}). {HOW_TO_RERUN}")
-        self._count(began, called_at, kind)
-        if kind == "served":
-            self._end(self._outcome(image.entry, "LABELLED", answer=answer))
-        else:
-            self._refused(image, kind, code, message)
-
-    def _refused(self, image: _Image, kind: Kind, code: str, message: str) -> None:
-        work = self.work
-        if kind == "run":
-            raise TerminalError(
-                f"DetectCustomLabels cannot succeed ({code}: {message}). Nothing is lost: the batches stay pending. "
-                "Check the role's permissions and LABELS_PROJECT_VERSION_ARN."
-            )
-        if kind == "throttled":
-            self._raise_if_all_is_throttled(message)
-            return work.todo.put(image)
-        if kind == "transient":
-            image.attempts += 1
-            if image.attempts < ATTEMPTS or self._is_outage(image, code, message):
-                work.stop.wait(random.uniform(0, FIRST_BACKOFF_SECONDS * 2 ** min(image.attempts, ATTEMPTS)))
-                return work.todo.put(image)
-            message = f"{message} ({image.attempts} attempts)"
-        outcome = self._outcome(image.entry, "FAILED", code, message)
-        if code == "InvalidS3ObjectException" and not work.served:
-            return self._hold(outcome)
-        return self._end(outcome)
-
-    def _detect(self, entry: Checked) -> dict[str, Any]:
-        image, facts = entry.image, entry.facts
-        staged = facts.staged_key if facts else ""
-        where = (
-            {"Bucket": self.settings.final_bucket, "Name": staged}
-            if staged
-            else {"Bucket": image.bucket, "Name": image.key}
-            | ({"Version": image.version_id} if image.version_id else {})
-        )
-        # Every label, whatever its confidence: thresholds are applied when reading.
-        return dict(
-            self.rekognition.detect_custom_labels(
-                ProjectVersionArn=self.settings.project_version_arn, Image={"S3Object": where}, MinConfidence=0
-            )
-        )
-
-    def _count(self, began: datetime, called_at: float, kind: Kind) -> None:
-        work = self.work
-        if kind == "throttled":
-            self.pacer.throttled(called_at)
-        else:
-            self.pacer.served(called_at)
-        with work.lock:
-            work.calls += 1
-            work.throttled_calls += kind == "throttled"
-            work.last_call_at = self.now()
-            work.out_of_images_at = max(work.out_of_images_at or began, began)
-            work.first_call_at = min(work.first_call_at or began, began)
-            if self.pacer.is_up_to_speed and not work.up_to_speed_at:
-                work.up_to_speed_at = work.last_call_at if kind == "throttled" else work.first_call_at
-            if kind == "served":
-                work.served += 1
-                work.last_success = self.monotonic()
-                work.served_seconds += work.last_success - called_at
-
-    def _end(self, outcome: Outcome) -> None:
-        self.work.done.put(outcome)
-        self._one_less()
-
-    def _one_less(self) -> None:
-        with self.work.lock:
-            self.work.left -= 1
-            is_last = not self.work.left
-        if is_last:
-            self.work.todo.put(None)
-
-    def _outcome(
-        self, entry: Checked, status: Any, code: str = "", message: str = "", answer: dict[str, Any] | None = None
-    ) -> Outcome:
-        answer = answer or {}
-        return Outcome(
-            image=entry.image,
-            status=status,
-            processed_at=self.now(),
-            run_id=self.run_id,
-            facts=entry.facts,
-            error_code=code,
-            error_message=message,
-            custom_labels=tuple(answer.get("CustomLabels", ())),
-            request_id=answer.get("ResponseMetadata", {}).get("RequestId", ""),
-        )
-
-    def _is_outage(self, image: _Image, code: str, message: str) -> bool:
-        """Whether nothing at all has succeeded since an image's first call: then the image is not to blame.
-
-        Where no other images are left, nothing else can succeed: they get some time, not all of it.
-
-        :raises TransientError: once that has lasted.
-        """
-        silent = self.monotonic() - self.work.last_success
-        if silent > OUTAGE_SECONDS:
-            raise TransientError(
-                f"DetectCustomLabels has failed for {silent:.0f} s without a success ({code}: {message})."
-            )
-        is_alone = self.work.todo.empty() and silent > OUTAGE_SECONDS / 4
-        return self.work.last_success < (image.first_called or 0.0) and not is_alone
-
-    def _hold(self, outcome: Outcome) -> None:
-        """Keep an unreadable image back until another one was read: then it is the image, else the model's access.
-
-        :raises TerminalError: for the access.
-        """
-        with self.work.lock:
-            self.work.unreadable.append(outcome)
-            held = list(self.work.unreadable)
-        if len(held) >= UNREADABLE_IN_A_ROW:
-            raise _access_error(held)
-        self._one_less()
-
-    def _raise_if_all_is_throttled(self, message: str) -> None:
-        silent = self.monotonic() - self.work.last_success
-        if silent > THROTTLED_SECONDS:
-            raise TransientError(
-                f"DetectCustomLabels has refused every call for {silent:.0f} s as too many ({message}): who else uses the "
-                "model, or the account's quota of calls a second? What was labelled is kept."
-            )
+    :param batches: keys of all the run's pending batches.
+    """
+    s3.put_object(Bucket=bucket, Key=layout.inferred(run_id, batch_id), Body=b"")
+    prefix = layout.inferred(run_id)
+    noted = {key.removeprefix(prefix) for key in objects.list_keys(s3, bucket, prefix)}
+    return noted.issuperset(map(layout.batch_id_of, batches))
 
 
-def _access_error(unreadable: Sequence[Outcome]) -> TerminalError:
-    return TerminalError(
-        f"The first {len(unreadable)} images could not be read by the model, and none could ({unreadable[0].error_message}). "
-        "Is the bucket in the model's region, and may the role read it (s3:GetObject, kms:Decrypt)? "
-        "Nothing is lost: the batch stays pending."
-    )
+def forget_inferred(s3: Any, bucket: str, run_id: str) -> None:
+    """The run is over: its notes are not needed any more."""
+    for key in list(objects.list_keys(s3, bucket, layout.inferred(run_id))):
+        s3.delete_object(Bucket=bucket, Key=key)

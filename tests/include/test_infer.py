@@ -11,9 +11,11 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.session import get_session
 
+from include import calling
 from include import infer as infer_module
+from include.calling import KINDS, kind_of
 from include.errors import LeaseLostError, ModelNotRunningError, TerminalError, TransientError
-from include.infer import CHECKPOINT_IMAGES, KINDS, InferReport, infer, kind_of
+from include.infer import CHECKPOINT_IMAGES, InferReport, infer
 from include.outcomes import Checked, Outcome, read_outcomes, write_part, write_preflight
 from include.pacing import Pacer
 from include.settings import Settings
@@ -26,9 +28,9 @@ from tests.include.scripted_model import ScriptedModel, labelled, refusal
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backing off and pacing take no time: their lengths are not what is tested here."""
-    monkeypatch.setattr(infer_module, "FIRST_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(calling, "FIRST_BACKOFF_SECONDS", 0.0)
     monkeypatch.setattr(infer_module, "LAST_CALLS_SECONDS", 0.2)
-    monkeypatch.setattr(infer_module, "TRY_SECONDS", 0.0)
+    monkeypatch.setattr(calling, "TRY_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -197,7 +199,7 @@ class TestOutcomes:
     )
     def test_what_passes_is_tried_again(self, stage: Stage, passing: Exception) -> None:
         stage.ready(3)
-        stage.model.answers(images(3)[1].key, *[passing] * (infer_module.ATTEMPTS - 1))
+        stage.model.answers(images(3)[1].key, *[passing] * (calling.ATTEMPTS - 1))
         assert stage.run().labelled == 3
 
     def test_an_image_that_always_fails_while_others_succeed_is_to_blame(self, stage: Stage) -> None:
@@ -212,7 +214,7 @@ class TestOutcomes:
 class TestTheRunIsOver:
     def test_an_outage_blames_no_image_and_ends_in_a_retry(self, stage: Stage) -> None:
         stage.model.always = refusal("InternalServerError", 500)
-        stage.seconds = itertools.count(step=infer_module.OUTAGE_SECONDS / 3).__next__
+        stage.seconds = itertools.count(step=calling.OUTAGE_SECONDS / 3).__next__
         with pytest.raises(TransientError, match="has failed for .* s without a success"):
             stage.ready(10).run()
         assert stage.outcomes == {}
