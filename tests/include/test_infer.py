@@ -11,11 +11,11 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.session import get_session
 
-from include import calling
+from include import calling, layout
 from include import infer as infer_module
 from include.calling import KINDS, kind_of
 from include.errors import LeaseLostError, ModelNotRunningError, TerminalError, TransientError
-from include.infer import CHECKPOINT_IMAGES, InferReport, infer
+from include.infer import CHECKPOINT_IMAGES, InferReport, forget_inferred, infer, is_last_of_run
 from include.outcomes import Checked, Outcome, read_outcomes, write_part, write_preflight
 from include.pacing import Pacer
 from include.settings import Settings
@@ -470,6 +470,37 @@ class TestReport:
         assert report.first_call_at == NOW
         assert report.last_call_at is not None
         assert report.last_call_at > NOW
+
+
+class TestTheLastOfTheRun:
+    """Whoever returns last asks for the stop: so every task must be able to tell, and none too early."""
+
+    BATCHES = tuple(layout.pending_batch(priority="0", created=NOW, batch_id=name) for name in ("aa", "bb", "cc"))
+
+    def is_last(self, s3: MemoryS3, batch_id: str, run_id: str = "r") -> bool:
+        return is_last_of_run(s3, FINAL, run_id, batch_id, self.BATCHES)
+
+    def test_it_is_when_all_others_have_called_for_theirs(self, s3: MemoryS3) -> None:
+        assert [self.is_last(s3, batch_id) for batch_id in ("bb", "aa", "cc")] == [False, False, True]
+
+    def test_repeating_a_batch_does_not_count_for_another(self, s3: MemoryS3) -> None:
+        assert not any(self.is_last(s3, batch_id) for batch_id in ("aa", "bb", "aa", "bb"))
+
+    def test_batches_that_the_run_no_longer_has_do_not_count(self, s3: MemoryS3) -> None:
+        for batch_id in ("xx", "yy", "zz"):
+            self.is_last(s3, batch_id)
+        assert not self.is_last(s3, "aa")
+
+    def test_other_runs_do_not_count(self, s3: MemoryS3) -> None:
+        for batch_id in ("aa", "bb"):
+            self.is_last(s3, batch_id, run_id="another")
+        assert not self.is_last(s3, "cc")
+
+    def test_nothing_of_it_stays(self, s3: MemoryS3) -> None:
+        before = s3.contents(FINAL)
+        self.is_last(s3, "aa")
+        forget_inferred(s3, FINAL, "r")
+        assert s3.contents(FINAL) == before
 
 
 @pytest.mark.parametrize(
