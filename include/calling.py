@@ -30,6 +30,7 @@ THROTTLED_SECONDS: Final = 600.0
 # How often a model that is about to be RUNNING is tried, and how often its state is looked at meanwhile.
 TRY_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 10.0
+RUNNING_SECONDS: Final = 60.0
 # So many first images refused as unreadable, and none labelled: the model's access to the bucket is broken, not the images.
 UNREADABLE_IN_A_ROW: Final = 25
 
@@ -113,7 +114,7 @@ class Caller:
     settings: Settings
     run_id: str
     pacer: Pacer
-    model_status: Callable[[], str]
+    describe_model: Callable[[], dict[str, Any]]
     wait_seconds: float
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
@@ -152,17 +153,29 @@ class Caller:
         while image and not self.work.stop.is_set():
             try:
                 return self._call(image, self.pacer.wait())
-            except ModelNotRunningError:
-                if self.work.not_running_at is None or self.monotonic() - looked >= LOOK_SECONDS:
-                    looked = self.monotonic()
-                    status = self.model_status()
-                    # By now it may be RUNNING, or be shown as that before it answers.
-                    if status not in ("STARTING", "RUNNING") or self.monotonic() - began > self.wait_seconds:
-                        raise
-                    log.info("The model is %s: waiting for it, ready to call.", status)
-                self.work.not_running_at, self.work.last_success = self.now(), self.monotonic()
+            except ModelNotRunningError as refused:
+                now = self.monotonic()
+                if self.work.not_running_at is None or now - looked >= LOOK_SECONDS:
+                    looked = now
+                    self._raise_unless_starting(refused, waited=now - began)
+                self.work.not_running_at, self.work.last_success = self.now(), now
             self.work.stop.wait(TRY_SECONDS)
         return None
+
+    def _raise_unless_starting(self, refused: ModelNotRunningError, *, waited: float) -> None:
+        model = self.describe_model()
+        status, message = model["Status"], model.get("StatusMessage")
+        # A model may be shown as RUNNING shortly before it answers.
+        longest = {"STARTING": self.wait_seconds, "RUNNING": min(self.wait_seconds, RUNNING_SECONDS)}.get(status)
+        if longest is None:
+            raise ModelNotRunningError(
+                f"The model is {status}{f' ({message})' if message else ''}. {HOW_TO_RERUN}"
+            ) from refused
+        if waited > longest:
+            raise ModelNotRunningError(
+                f"The model is {status}, and has not answered for {waited:.0f} s. {HOW_TO_RERUN}"
+            ) from refused
+        log.info("The model is %s: waiting for it, ready to call.", status)
 
     def _call(self, image: Image, called_at: float) -> None:
         """One call. Its image has an outcome then, or goes back to be called for again."""

@@ -60,7 +60,7 @@ def infer(
     now: Callable[[], datetime],
     monotonic: Callable[[], float],
     renew_lease: Callable[[], object],
-    model_status: Callable[[], str],
+    describe_model: Callable[[], dict[str, Any]],
     wait_seconds: float = 0.0,
 ) -> InferReport:
     """Label what preflight let through and no checkpoint holds yet.
@@ -69,7 +69,7 @@ def infer(
 
     :param rekognition: a client that makes each call once: pacing and repeating are done here.
     :param first_rate: calls a second to begin with; None where nothing was learned yet.
-    :param model_status: the project version's state, from DescribeProjectVersions.
+    :param describe_model: the project version as DescribeProjectVersions has it.
     :param wait_seconds: how long a model that is STARTING is waited for.
     :raises ModelNotRunningError: the model is neither RUNNING nor soon will be.
     :raises TerminalError: no call can succeed (permissions, wrong ARN): retrying is useless.
@@ -90,7 +90,7 @@ def infer(
     for entry in ready:
         work.todo.put(Image(entry))
     pacer = Pacer(monotonic=monotonic, sleep=work.stop.wait, first_rate=first_rate)
-    caller = Caller(rekognition, settings, run_id, pacer, model_status, wait_seconds, now, monotonic, work)
+    caller = Caller(rekognition, settings, run_id, pacer, describe_model, wait_seconds, now, monotonic, work)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="caller") as thread:
         calling = thread.submit(caller.run)
         outcomes = _checkpoint(s3, settings, batch_id, calling, work, monotonic, renew_lease)

@@ -116,9 +116,7 @@ def decide(requested: list[str] | None) -> list[str]:
         reason = f"Postponed: {known.lease.holder} uses the model until {known.lease.expires_at:%H:%M} UTC."
         decision = Decision(False, reason, decision.images)
     elif decision.start:
-        description = model.describe(
-            client("rekognition", settings), project_arn=settings.project_arn, name=settings.model
-        )
+        description = _describe_model(settings)
         thresholds = model.assumed_thresholds(s3, description)
         state.update(lambda before: before.with_thresholds(thresholds))
     log.info(decision.reason)
@@ -165,7 +163,7 @@ def infer(batch: str) -> dict[str, Any]:
         now=_now,
         monotonic=time.monotonic,
         renew_lease=lambda: state.renew(holder, minutes=settings.lease_minutes, now=_now()),
-        model_status=lambda: _model_status(settings),
+        describe_model=lambda: _describe_model(settings),
         wait_seconds=settings.start_timeout_minutes * 60,
     )
     if is_last_of_run(s3, settings.final_bucket, run_id, batch_id, context["ti"].xcom_pull(task_ids="decide")):
@@ -215,7 +213,7 @@ def report() -> dict[str, Any]:
         forget_attempts(
             s3, settings.final_bucket, ti.xcom_pull(task_ids="decide") or [], run_id, threads=settings.threads
         )
-    status = _model_status(settings)
+    status = _describe_model(settings)["Status"]
     row = build_report(
         settings,
         run_id=run_id,
@@ -239,9 +237,8 @@ def report() -> dict[str, Any]:
     return json_values(asdict(row))
 
 
-def _model_status(settings: Settings) -> str:
-    description = model.describe(client("rekognition", settings), project_arn=settings.project_arn, name=settings.model)
-    return str(description["Status"])
+def _describe_model(settings: Settings) -> dict[str, Any]:
+    return model.describe(client("rekognition", settings), project_arn=settings.project_arn, name=settings.model)
 
 
 def _of_mapped(ti: Any, task_id: str, key: str = "return_value") -> list[Any]:

@@ -67,7 +67,7 @@ class Stage:
             now=lambda: NOW,
             monotonic=self.seconds,
             renew_lease=self.renew,
-            model_status=self.status,
+            describe_model=lambda: {"Status": self.status(), "StatusMessage": "for a reason"},
             wait_seconds=self.wait_seconds,
         )
 
@@ -240,7 +240,8 @@ class TestTheRunIsOver:
 
     def test_a_model_that_is_not_running_says_what_to_do(self, stage: Stage) -> None:
         stage.model.always = refusal("ResourceNotReadyException")
-        with pytest.raises(ModelNotRunningError, match=r"not RUNNING .*clear start_model \(not only failed tasks\)"):
+        stage.status = lambda: "STOPPED"
+        with pytest.raises(ModelNotRunningError, match=r"is STOPPED .*clear start_model \(not only failed tasks\)"):
             stage.ready(100).run()
         assert len(stage.model.requests) <= stage.settings.inference_threads
         assert stage.outcomes == {}
@@ -416,9 +417,16 @@ class TestWaiting:
     def test_a_model_that_nobody_has_started_is_not_waited_for(self, starting: Stage, status: str) -> None:
         starting.model.always = refusal("ResourceNotReadyException")
         starting.status = lambda: status
-        with pytest.raises(ModelNotRunningError, match="clear start_model"):
+        with pytest.raises(ModelNotRunningError, match=rf"{status} \(for a reason\).*clear start_model"):
             starting.ready(3).run()
         assert len(starting.model.requests) == 1
+
+    def test_nor_is_one_that_runs_but_does_not_answer_for_long(self, starting: Stage) -> None:
+        starting.model.always = refusal("ResourceNotReadyException")
+        starting.status = lambda: "RUNNING"
+        starting.seconds = itertools.count(step=1.0).__next__
+        with pytest.raises(ModelNotRunningError, match="RUNNING, and has not answered for 6. s"):
+            starting.ready(3).run()
 
     def test_a_start_that_fails_meanwhile_ends_the_wait(self, starting: Stage) -> None:
         starting.model.always = refusal("ResourceNotReadyException")
@@ -465,7 +473,7 @@ class TestReport:
             now=now,
             monotonic=stage.seconds,
             renew_lease=stage.renew,
-            model_status=stage.status,
+            describe_model=lambda: {"Status": "RUNNING"},
         )
         assert report.first_call_at == NOW
         assert report.last_call_at is not None
