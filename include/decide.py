@@ -181,11 +181,12 @@ def _plan(backlog: Backlog, state: ModelState, settings: Settings, units: int | 
 
 
 def batch_size(images: int, state: ModelState, settings: Settings) -> int:
-    """Images a batch: all tasks that call at the same time get an equal part, within half a minute's and five minutes' work."""
+    """Images a batch: as many batches as keep all tasks that call at the same time busy to the end, all of one size."""
     rate = (state.images_per_second or settings.assumed_images_per_second) * settings.inference_units_min / INFER_TASKS
-    part = math.ceil(images / INFER_TASKS)
-    worth = min(max(part, rate * LEAST_BATCH_SECONDS), rate * MOST_BATCH_SECONDS)
-    return min(max(1, math.ceil(worth)), settings.batch_size)
+    if images < INFER_TASKS * rate * LEAST_BATCH_SECONDS:
+        return min(max(1, images), settings.batch_size)
+    rounds = math.ceil(images / (INFER_TASKS * rate * MOST_BATCH_SECONDS))
+    return min(math.ceil(images / (INFER_TASKS * rounds)), settings.batch_size)
 
 
 def model_cost_usd(running_seconds: float, units: int, price_per_unit_hour_usd: float) -> float:

@@ -204,21 +204,30 @@ class TestBatchSize:
     def test_all_that_call_at_the_same_time_get_an_equal_part(self, settings: Settings) -> None:
         assert batch_size(1_000, ModelState(images_per_second=5), settings) == 1_000 / INFER_TASKS
 
-    def test_a_task_is_worth_half_a_minute(self, settings: Settings) -> None:
-        assert batch_size(10, ModelState(images_per_second=5), settings) == 30 * 5 / INFER_TASKS
+    def test_what_one_task_does_in_a_minute_is_not_worth_starting_a_second(self, settings: Settings) -> None:
+        assert batch_size(149, ModelState(images_per_second=5), settings) == 149
+        assert batch_size(150, ModelState(images_per_second=5), settings) == 75
 
-    def test_and_no_more_than_five(self, settings: Settings) -> None:
-        assert batch_size(1_000_000, ModelState(images_per_second=5), settings) == 300 * 5 / INFER_TASKS
-        assert batch_size(1_000_000, ModelState(images_per_second=50), settings) == 300 * 50 / INFER_TASKS
+    @pytest.mark.parametrize("rate", [5, 50])
+    @pytest.mark.parametrize("count", [3_001, 10_000, 123_456])
+    def test_a_batch_is_worth_five_minutes_at_most_and_the_last_ones_end_together(
+        self, settings: Settings, rate: float, count: int
+    ) -> None:
+        size = batch_size(count, ModelState(images_per_second=rate), settings)
+        assert size <= 300 * rate / INFER_TASKS + 1
+        assert math.ceil(count / size) % INFER_TASKS == 0
+        assert count % size == 0 or count % size > 0.6 * size
 
     def test_where_nothing_is_known_the_assumed_rate_counts(self, build_settings: BuildSettings) -> None:
         settings = build_settings(assumed_images_per_second=2)
-        assert batch_size(10, ModelState(), settings) == 30
+        assert batch_size(1_000_000, ModelState(), settings) == 300
 
     def test_more_units_do_more_in_that_time(self, build_settings: BuildSettings) -> None:
         settings = build_settings(inference_units_min=2)
-        assert batch_size(1_000_000, ModelState(images_per_second=5), settings) == 300 * 10 / INFER_TASKS
+        assert batch_size(1_500_000, ModelState(images_per_second=5), settings) == 1_500
 
     def test_the_setting_is_the_most(self, build_settings: BuildSettings) -> None:
         assert batch_size(1_000_000, ModelState(images_per_second=50), build_settings(batch_size=100)) == 100
-        assert batch_size(0, ModelState(images_per_second=0.01), build_settings(batch_size=100)) == 1
+
+    def test_nothing_is_no_reason_to_fail(self, settings: Settings) -> None:
+        assert batch_size(0, ModelState(), settings) == 1
