@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT_IMAGES: Final = 100
 CHECKPOINT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 30.0
+LOOK_SECONDS: Final = 0.05
 # How long calls under way are waited for when the task is told to end: their answers are paid for.
 LAST_CALLS_SECONDS: Final = 3.0
 
@@ -141,8 +142,9 @@ def _checkpoint(
     lease_due = monotonic() + LEASE_SECONDS
     try:
         while not calling.done() or not work.done.empty():
-            with contextlib.suppress(queue.Empty):
-                waiting.append(work.done.get(timeout=0.05))
+            # Not woken by every outcome: at hundreds a second, that costs the calling threads time.
+            wait([calling], timeout=LOOK_SECONDS)
+            waiting.extend(_arrived(work.done, most=CHECKPOINT_IMAGES - len(waiting)))
             if len(waiting) >= CHECKPOINT_IMAGES or monotonic() >= due:
                 write()
                 due = monotonic() + CHECKPOINT_SECONDS
@@ -152,12 +154,17 @@ def _checkpoint(
     finally:
         work.end()
         wait([calling], timeout=LAST_CALLS_SECONDS)
-        while not work.done.empty():
-            waiting.append(work.done.get())
+        waiting.extend(_arrived(work.done))
         if work.served or len(work.unreadable) == 1:
             waiting.extend(work.unreadable)
         write()
     return written
+
+
+def _arrived(done: queue.SimpleQueue[Outcome], most: int | None = None) -> Iterator[Outcome]:
+    with contextlib.suppress(queue.Empty):
+        while most is None or (most := most - 1) >= 0:
+            yield done.get_nowait()
 
 
 def is_last_of_run(s3: Any, bucket: str, run_id: str, batch_id: str, batches: Sequence[str]) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +20,8 @@ from local_aws.rekognition.worker import Found, VisionRefused, VisionWorkers, Wo
 from local_aws.wire import AwsError
 
 _CACHED_ANSWERS = 20_000
+# No answer takes longer than so many times the median.
+_LONGEST = 10.0
 
 
 class Detection:
@@ -27,6 +31,7 @@ class Detection:
         self._account = account
         self._workers = workers
         self._answers: dict[tuple[str, bytes], tuple[Found, ...]] = {}
+        self._random = random.Random(0)
 
     async def detect(self, arguments: Mapping[str, Any], region: str) -> dict[str, Any]:
         """{"CustomLabels": […]}, most confident first."""
@@ -35,10 +40,16 @@ class Detection:
         if version.trained is None:
             raise AwsError("ResourceNotReadyException", f"ProjectVersion {arn} has no trained model")
         data, inline = _image(arguments["Image"], region)
-        latency = self._account.settings.inference_latency
-        found, _ = await asyncio.gather(self._found(version.trained, arn, data, inline), asyncio.sleep(latency))
+        found, _ = await asyncio.gather(self._found(version.trained, arn, data, inline), self._latency())
         chosen = choose(found, version.trained, arguments.get("MinConfidence"), arguments.get("MaxResults"))
         return {"CustomLabels": [_custom_label(each) for each in chosen]}
+
+    async def _latency(self) -> None:
+        """Log-normal, as answer times of services are: many a little below the median, some far above."""
+        settings = self._account.settings
+        if settings.inference_latency:
+            varied = math.exp(self._random.gauss(0.0, settings.inference_latency_spread))
+            await asyncio.sleep(settings.inference_latency * min(varied, _LONGEST))
 
     async def _found(self, trained: TrainedModel, arn: str, data: bytes, inline: bool) -> tuple[Found, ...]:
         key = (arn, hashlib.sha256(data).digest())

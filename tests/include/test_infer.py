@@ -31,6 +31,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calling, "FIRST_BACKOFF_SECONDS", 0.0)
     monkeypatch.setattr(infer_module, "LAST_CALLS_SECONDS", 0.2)
     monkeypatch.setattr(calling, "TRY_SECONDS", 0.0)
+    monkeypatch.setattr(infer_module, "LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture
