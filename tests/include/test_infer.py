@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -31,7 +32,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calling, "FIRST_BACKOFF_SECONDS", 0.0)
     monkeypatch.setattr(infer_module, "LAST_CALLS_SECONDS", 0.2)
     monkeypatch.setattr(calling, "TRY_SECONDS", 0.0)
-    monkeypatch.setattr(infer_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(infer_module, "LOOK_SECONDS", 0.002)
 
 
 @pytest.fixture
@@ -302,7 +303,8 @@ class TestCheckpoints:
 
     def test_a_slow_model_is_checkpointed_by_time(self, stage: Stage) -> None:
         stage.seconds = itertools.count(step=0.5).__next__
-        stage.ready(20).run()
+        stage.model.before_each = lambda key: time.sleep(0.01)
+        stage.ready(40).run()
         assert len(stage.s3.keys(FINAL, "batches/outcomes/b/part-")) > 1
 
     @pytest.mark.parametrize("dies_at", range(3, 8))
