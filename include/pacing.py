@@ -30,20 +30,22 @@ from typing import Final
 FIRST_RATE: Final = 4.0
 SLOWEST_RATE: Final = 0.2
 # While nothing has been refused yet, as long as answers come.
-DOUBLING_SECONDS: Final = 0.3
+DOUBLING_SECONDS: Final = 0.2
 # What a bucket may hold: calls let in from a full one are more than flowed in meanwhile.
 BURST_SECONDS: Final = 1.0
 # A measurement needs so many calls, else it is as coarse as a call.
 MEASURED_CALLS: Final = 10
-# One refusal is wanted in so many calls or seconds, whichever is longer; once it is overdue by a fifth, the rate grows.
+# One refusal is wanted in so many calls or seconds, whichever is longer. Once it is overdue, the rate grows: the faster,
+# the longer it is overdue, since others' refusals make one's own come at random.
 CALLS_BETWEEN_REFUSALS: Final = 55
 SECONDS_BETWEEN_REFUSALS: Final = 4.0
-OVERDUE: Final = 1.2
-GROWTH_A_SECOND: Final = 0.5
-GROWTH_A_CALL: Final = 0.06
+OVERDUE: Final = 1.3
+HASTE: Final = 1.0
+GROWTH_A_SECOND: Final = 0.6
+GROWTH_A_CALL: Final = 0.08
 # After growing, the measurement is a lower bound (a bucket smaller than thought has run over), and the refused rate an
 # upper one: go so far from the first to the second.
-DOUBT: Final = 0.3
+DOUBT: Final = 0.2
 # Refusals sooner than they can be measured.
 CUT: Final = 0.8
 # Without a measurement, never less than this part of what went well before: a storm in which everything is refused
@@ -157,8 +159,11 @@ class Pacer:
         if self._rate < self._before:
             faster = self._rate * min(math.exp(RECOVERY_A_SECOND * elapsed), 1 + RECOVERY_A_CALL)
             self._rate = min(faster, self._before)
-        elif not self._is_doubling and self._since_refusal > OVERDUE * _calls_between_refusals(self._before):
-            self._rate *= min(math.exp(GROWTH_A_SECOND * elapsed), 1 + GROWTH_A_CALL)
+        elif not self._is_doubling:
+            overdue = self._since_refusal / _calls_between_refusals(self._before) - OVERDUE
+            if overdue > 0:
+                haste = min(1.0, overdue / HASTE)
+                self._rate *= min(math.exp(GROWTH_A_SECOND * haste * elapsed), 1 + GROWTH_A_CALL * haste)
 
     def _measured(self, now: float) -> float:
         """The least rate that the service has, from what it let in: the best of several lower bounds.
