@@ -24,11 +24,12 @@ Digests: TypeAlias = npt.NDArray[np.uint64]
 
 # Airflow maps at most 1,024 tasks (core.max_map_length); a margin, since the limit is the deployment's to lower.
 MAX_BATCHES_A_RUN: Final = 1_000
-# Mapped tasks that call at the same time: one can use up any model, the second is there in case the first one dies.
+# Mapped tasks that call at the same time, where there is work for long: one can use up any model, the second one goes on
+# when the first one dies, and when it hands over to the next.
 INFER_TASKS: Final = 2
-# What a batch is worth: long enough that starting its task does not count, short enough that the last ones end together.
-LEAST_BATCH_SECONDS: Final = 30.0
-MOST_BATCH_SECONDS: Final = 300.0
+# What one task does alone; and what a batch is worth at most, where several tasks take turns.
+ONE_TASK_SECONDS: Final = 600.0
+MOST_BATCH_SECONDS: Final = 600.0
 # RUNNING time around the work itself: the poll that notices RUNNING, task start-up, the stop.
 OVERHEAD_MINUTES: Final = 0.25
 
@@ -181,11 +182,11 @@ def _plan(backlog: Backlog, state: ModelState, settings: Settings, units: int | 
 
 
 def batch_size(images: int, state: ModelState, settings: Settings) -> int:
-    """Images a batch: as many batches as keep all tasks that call at the same time busy to the end, all of one size."""
-    rate = (state.images_per_second or settings.assumed_images_per_second) * settings.inference_units_min / INFER_TASKS
-    if images < INFER_TASKS * rate * LEAST_BATCH_SECONDS:
+    """Images a batch: all in one where that is ten minutes' work; else as many of one size as keep all tasks busy to the end."""
+    rate = (state.images_per_second or settings.assumed_images_per_second) * settings.inference_units_min
+    if images <= rate * ONE_TASK_SECONDS:
         return min(max(1, images), settings.batch_size)
-    rounds = math.ceil(images / (INFER_TASKS * rate * MOST_BATCH_SECONDS))
+    rounds = math.ceil(images / (rate * MOST_BATCH_SECONDS))
     return min(math.ceil(images / (INFER_TASKS * rounds)), settings.batch_size)
 
 

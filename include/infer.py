@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT_IMAGES: Final = 100
 CHECKPOINT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 30.0
+OTHERS_SECONDS: Final = 3.0
 LOOK_SECONDS: Final = 0.05
 # How long calls under way are waited for when the task is told to end: their answers are paid for.
 LAST_CALLS_SECONDS: Final = 3.0
@@ -63,6 +64,7 @@ def infer(
     renew_lease: Callable[[], object],
     describe_model: Callable[[], dict[str, Any]],
     wait_seconds: float = 0.0,
+    others_left: Callable[[], bool] = lambda: False,
 ) -> InferReport:
     """Label what preflight let through and no checkpoint holds yet.
 
@@ -72,6 +74,7 @@ def infer(
     :param first_rate: calls a second to begin with; None where nothing was learned yet.
     :param describe_model: the project version as DescribeProjectVersions has it.
     :param wait_seconds: how long a model that is STARTING is waited for.
+    :param others_left: whether those that shared the model have ended by now, so that all of it is this batch's.
     :raises ModelNotRunningError: the model is neither RUNNING nor soon will be.
     :raises TerminalError: no call can succeed (permissions, wrong ARN): retrying is useless.
     :raises TransientError: the service is failing for everyone: what was labelled is kept, retry.
@@ -94,7 +97,16 @@ def infer(
     caller = Caller(rekognition, settings, run_id, pacer, describe_model, wait_seconds, now, monotonic, work)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="caller") as thread:
         calling = thread.submit(caller.run)
-        outcomes = _checkpoint(s3, settings, batch_id, calling, work, monotonic, renew_lease)
+        is_alone = False
+
+        def look_at_others() -> None:
+            nonlocal is_alone
+            if not is_alone and others_left():
+                is_alone = True
+                pacer.take_all()
+
+        chores = [(LEASE_SECONDS, renew_lease), (OTHERS_SECONDS, look_at_others)]
+        outcomes = _checkpoint(s3, settings, batch_id, calling, work, monotonic, chores)
     calling.result()
     if len(work.unreadable) == len(ready) > 1:
         raise access_error(work.unreadable)
@@ -120,12 +132,14 @@ def _checkpoint(
     calling: Future[None],
     work: Work,
     monotonic: Callable[[], float],
-    renew_lease: Callable[[], object],
+    chores: Sequence[tuple[float, Callable[[], object]]],
 ) -> list[Outcome]:
     """Write outcomes as they come, at least every 100 images and every two seconds, until all calling has ended.
 
     Also when something is raised here or in a calling thread. A process that is killed loses what came in since the last
     checkpoint, two seconds at most, and calls for it again.
+
+    :param chores: what else is to be done every so many seconds meanwhile.
     """
     written: list[Outcome] = []
     waiting: list[Outcome] = []
@@ -139,7 +153,7 @@ def _checkpoint(
             waiting.clear()
 
     due = monotonic() + CHECKPOINT_SECONDS
-    lease_due = monotonic() + LEASE_SECONDS
+    next_chores = [monotonic() + seconds for seconds, _ in chores]
     try:
         while not calling.done() or not work.done.empty():
             # Not woken by every outcome: at hundreds a second, that costs the calling threads time.
@@ -148,9 +162,10 @@ def _checkpoint(
             if len(waiting) >= CHECKPOINT_IMAGES or monotonic() >= due:
                 write()
                 due = monotonic() + CHECKPOINT_SECONDS
-            if monotonic() >= lease_due:
-                renew_lease()
-                lease_due = monotonic() + LEASE_SECONDS
+            for which, (seconds, chore) in enumerate(chores):
+                if monotonic() >= next_chores[which]:
+                    chore()
+                    next_chores[which] = monotonic() + seconds
     finally:
         work.end()
         wait([calling], timeout=LAST_CALLS_SECONDS)
@@ -167,17 +182,22 @@ def _arrived(done: queue.SimpleQueue[Outcome], most: int | None = None) -> Itera
             yield done.get_nowait()
 
 
-def is_last_of_run(s3: Any, bucket: str, run_id: str, batch_id: str, batches: Sequence[str]) -> bool:
-    """Note that a run has called for all of a batch; whether that holds for all its batches now.
+def note_inferred(s3: Any, bucket: str, run_id: str, batch_id: str) -> None:
+    """Note that a run has called for all of a batch."""
+    s3.put_object(Bucket=bucket, Key=layout.inferred(run_id, batch_id), Body=b"")
 
-    Tasks that end at the same moment may both be told so: S3 lists what was written before.
+
+def not_inferred(s3: Any, bucket: str, run_id: str, batches: Sequence[str]) -> set[str]:
+    """Batches that the run has not called for yet, by their ids.
+
+    Who has noted his own and finds none is the last one: S3 lists all that was written before, so of tasks that end at the
+    same moment at least one finds that.
 
     :param batches: keys of all the run's pending batches.
     """
-    s3.put_object(Bucket=bucket, Key=layout.inferred(run_id, batch_id), Body=b"")
     prefix = layout.inferred(run_id)
     noted = {key.removeprefix(prefix) for key in objects.list_keys(s3, bucket, prefix)}
-    return noted.issuperset(map(layout.batch_id_of, batches))
+    return set(map(layout.batch_id_of, batches)) - noted
 
 
 def forget_inferred(s3: Any, bucket: str, run_id: str) -> None:

@@ -118,6 +118,12 @@ class Pacer:
             self._next_call = max(self._next_call, now - CATCH_UP_SECONDS) + 1 / self._rate
             return now
 
+    def take_all(self) -> None:
+        """Nobody else calls any more: look for the whole rate, as in the beginning."""
+        with self._lock:
+            self._is_doubling = True
+            self._doubled_at = self._monotonic()
+
     def served(self, called_at: float) -> None:
         """The service took a call."""
         with self._lock:

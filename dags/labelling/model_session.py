@@ -111,6 +111,7 @@ class WaitUntilRunning(RekognitionProjectVersionSensor):
             ti.xcom_push(key="running_at", value=datetime.now(UTC).isoformat())
             model_state(settings).acquire(holder_of(context), minutes=settings.lease_minutes, now=datetime.now(UTC))
         else:
+            ti.xcom_push(key="not_running_at", value=datetime.now(UTC).isoformat())
             self.log.info("The model is usually RUNNING soon: infer gets ready, and waits for the rest.")
         # Not always the units decided: somebody may have started the model before.
         description = self.hook.describe_project_version(settings.project_arn, settings.model.version)

@@ -22,7 +22,7 @@ from include.decide import decide as choose
 from include.drain import DrainReport
 from include.drain import drain as drain_queue
 from include.errors import IncompleteRunError
-from include.infer import InferReport, forget_inferred, is_last_of_run
+from include.infer import InferReport, forget_inferred, not_inferred, note_inferred
 from include.infer import infer as infer_batch
 from include.layout import batch_id_of
 from include.preflight import preflight as preflight_batch
@@ -152,6 +152,11 @@ def infer(batch: str) -> dict[str, Any]:
     units = decision["inference_units"]
     rate = state.read().images_per_second
     batch_id, run_id = batch_id_of(batch), context["run_id"]
+    batches = context["ti"].xcom_pull(task_ids="decide")
+
+    def left() -> set[str]:
+        return not_inferred(s3, settings.final_bucket, run_id, batches)
+
     report = infer_batch(
         inference_client(settings),
         s3,
@@ -165,8 +170,10 @@ def infer(batch: str) -> dict[str, Any]:
         renew_lease=lambda: state.renew(holder, minutes=settings.lease_minutes, now=_now()),
         describe_model=lambda: _describe_model(settings),
         wait_seconds=settings.start_timeout_minutes * 60,
+        others_left=lambda: len(batches) > 1 and left() == {batch_id},
     )
-    if is_last_of_run(s3, settings.final_bucket, run_id, batch_id, context["ti"].xcom_pull(task_ids="decide")):
+    note_inferred(s3, settings.final_bucket, run_id, batch_id)
+    if not left():
         request_stop(context, settings)
     log.info("Batch %s: %s", batch_id, report)
     return asdict(report)
@@ -199,8 +206,10 @@ def report() -> dict[str, Any]:
     decision = Decision(**pulled | {"batches": ()} | ({"inference_units": units} if units else {}))
     inferred = [InferReport(**counts) for counts in _of_mapped(ti, "infer")]
     stops = [_of_mapped(ti, task_id, "stop_requested_at") for task_id in ("infer", "stop_model")]
-    # Workers that were ready before the model know best when it was not RUNNING yet.
+    # Whoever last saw it not RUNNING yet knows best since when it is.
     waited = [each.not_running_at for each in inferred if each.not_running_at]
+    if not waited and (seen := _time(ti.xcom_pull(task_ids="wait_until_running", key="not_running_at"))):
+        waited = [seen]
     times = ModelTimes(
         start_requested_at=_time(ti.xcom_pull(task_ids="start_model", key="start_requested_at")),
         running_at=max(waited, default=_time(ti.xcom_pull(task_ids="wait_until_running", key="running_at"))),

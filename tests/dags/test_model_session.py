@@ -133,13 +133,13 @@ class TestWaitUntilRunning:
         state.update(lambda _: ModelState(start_seconds=10))
         waiting = Waiting("STARTING")
         assert waiting.execute() is None
-        assert waiting.pushed == {"inference_units"}
+        assert waiting.pushed == {"not_running_at", "inference_units"}
 
     def test_workers_get_ready_when_it_usually_runs_soon(self, state: ModelStateStore) -> None:
         state.acquire("label_images/r", minutes=50, now=datetime.now(UTC))
         waiting = Waiting("STARTING")
         assert waiting.resume(TOO_LATE, waited=480) is None
-        assert waiting.pushed == {"inference_units"}
+        assert waiting.pushed == {"not_running_at", "inference_units"}
         # It may still take the rest of the longest start.
         lease = state.read().lease
         assert lease is not None

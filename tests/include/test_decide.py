@@ -201,30 +201,29 @@ def test_begun_minutes_are_billed_in_full(seconds: float, units: int, cost: floa
 
 
 class TestBatchSize:
-    def test_all_that_call_at_the_same_time_get_an_equal_part(self, settings: Settings) -> None:
-        assert batch_size(1_000, ModelState(images_per_second=5), settings) == 1_000 / INFER_TASKS
+    def test_ten_minutes_of_work_are_one_tasks(self, settings: Settings) -> None:
+        assert batch_size(3_000, ModelState(images_per_second=5), settings) == 3_000
 
-    def test_what_one_task_does_in_a_minute_is_not_worth_starting_a_second(self, settings: Settings) -> None:
-        assert batch_size(149, ModelState(images_per_second=5), settings) == 149
-        assert batch_size(150, ModelState(images_per_second=5), settings) == 75
+    def test_of_more_all_that_call_at_the_same_time_get_equal_parts(self, settings: Settings) -> None:
+        assert batch_size(5_000, ModelState(images_per_second=5), settings) == 1_250
 
-    @pytest.mark.parametrize("rate", [5, 50])
-    @pytest.mark.parametrize("count", [3_001, 10_000, 123_456])
-    def test_a_batch_is_worth_five_minutes_at_most_and_the_last_ones_end_together(
+    @pytest.mark.parametrize("rate", [5, 16])
+    @pytest.mark.parametrize("count", [9_601, 30_000, 123_456])
+    def test_a_batch_is_worth_ten_minutes_of_a_tasks_part_and_the_last_ones_end_together(
         self, settings: Settings, rate: float, count: int
     ) -> None:
         size = batch_size(count, ModelState(images_per_second=rate), settings)
-        assert size <= 300 * rate / INFER_TASKS + 1
+        assert size <= 600 * rate / INFER_TASKS + 1
         assert math.ceil(count / size) % INFER_TASKS == 0
         assert count % size == 0 or count % size > 0.6 * size
 
     def test_where_nothing_is_known_the_assumed_rate_counts(self, build_settings: BuildSettings) -> None:
         settings = build_settings(assumed_images_per_second=2)
-        assert batch_size(1_000_000, ModelState(), settings) == 300
+        assert batch_size(1_200_000, ModelState(), settings) == 600
 
     def test_more_units_do_more_in_that_time(self, build_settings: BuildSettings) -> None:
         settings = build_settings(inference_units_min=2)
-        assert batch_size(1_500_000, ModelState(images_per_second=5), settings) == 1_500
+        assert batch_size(6_000, ModelState(images_per_second=5), settings) == 6_000
 
     def test_the_setting_is_the_most(self, build_settings: BuildSettings) -> None:
         assert batch_size(1_000_000, ModelState(images_per_second=50), build_settings(batch_size=100)) == 100

@@ -16,7 +16,7 @@ from include import calling, layout
 from include import infer as infer_module
 from include.calling import KINDS, kind_of
 from include.errors import LeaseLostError, ModelNotRunningError, TerminalError, TransientError
-from include.infer import CHECKPOINT_IMAGES, InferReport, forget_inferred, infer, is_last_of_run
+from include.infer import CHECKPOINT_IMAGES, InferReport, forget_inferred, infer, not_inferred, note_inferred
 from include.outcomes import Checked, Outcome, read_outcomes, write_part, write_preflight
 from include.pacing import Pacer
 from include.settings import Settings
@@ -49,6 +49,7 @@ class Stage:
         self.renew: Callable[[], object] = lambda: None
         self.status: Callable[[], str] = lambda: "RUNNING"
         self.wait_seconds = 0.0
+        self.others_left: Callable[[], bool] = lambda: False
 
     def checked(self, *entries: Checked) -> Stage:
         write_preflight(self.s3, FINAL, "b", entries)
@@ -71,6 +72,7 @@ class Stage:
             renew_lease=self.renew,
             describe_model=lambda: {"Status": self.status(), "StatusMessage": "for a reason"},
             wait_seconds=self.wait_seconds,
+            others_left=self.others_left,
         )
 
     @property
@@ -381,6 +383,19 @@ class TestCheckpoints:
         assert images(150)[7].key not in stage.model.served
         assert len(stage.outcomes) == 150
 
+    def test_once_the_others_have_left_it_looks_for_the_whole_rate_and_only_then(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        taken: list[int] = []
+        looks = iter([False, False, True, True, True, True])
+        monkeypatch.setattr(Pacer, "take_all", lambda self: taken.append(1))
+        stage.others_left = lambda: next(looks, True)
+        stage.seconds = itertools.count(step=0.5).__next__
+        stage.model.before_each = lambda key: time.sleep(0.01)
+        stage.ready(100).run()
+        assert taken == [1]
+        assert len(list(looks)) == 3
+
     def test_the_lease_is_renewed_while_it_works(self, stage: Stage) -> None:
         renewed: list[int] = []
         stage.renew = lambda: renewed.append(1)
@@ -489,7 +504,8 @@ class TestTheLastOfTheRun:
     BATCHES = tuple(layout.pending_batch(priority="0", created=NOW, batch_id=name) for name in ("aa", "bb", "cc"))
 
     def is_last(self, s3: MemoryS3, batch_id: str, run_id: str = "r") -> bool:
-        return is_last_of_run(s3, FINAL, run_id, batch_id, self.BATCHES)
+        note_inferred(s3, FINAL, run_id, batch_id)
+        return not not_inferred(s3, FINAL, run_id, self.BATCHES)
 
     def test_it_is_when_all_others_have_called_for_theirs(self, s3: MemoryS3) -> None:
         assert [self.is_last(s3, batch_id) for batch_id in ("bb", "aa", "cc")] == [False, False, True]

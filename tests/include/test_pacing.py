@@ -187,6 +187,17 @@ def test_what_others_leave_is_taken_up() -> None:
     assert served > 0.97 * 25
 
 
+def test_it_is_taken_up_within_seconds_by_one_that_knows_that_they_have_left() -> None:
+    service = Service(Clock(), 5.0)
+    processes = [Process(service) for _ in range(2)]
+    drive(*processes, until=60)
+    processes[0].pacer.take_all()
+    drive(processes[0], until=120)
+    served, throttled = service.between(63, 80)
+    assert served > 0.93 * 5
+    assert throttled < 0.12
+
+
 def test_a_learned_rate_that_is_far_too_high_is_given_up_at_once() -> None:
     process, service = started(5.0, first_rate=50.0)
     drive(process, until=60)
