@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import shutil
 import threading
@@ -27,7 +28,10 @@ NO_LIMIT: Final = 1e6
 
 @dataclass(frozen=True)
 class Scenario:
-    """A hidden rate, another one from some second on, and how many processes call."""
+    """A hidden rate, another one from some second on, and how many processes call.
+
+    ``botocore_seconds``: how long botocore goes on at most, where not for as long as the images take.
+    """
 
     name: str
     images: int
@@ -37,6 +41,7 @@ class Scenario:
     processes: int = 1
     goal: float = 0.98
     latency: tuple[float, float] = LATENCY
+    botocore_seconds: float = math.inf
 
     @property
     def seconds(self) -> float:
@@ -115,6 +120,7 @@ def run_cell(scenario: Scenario, kind: Kind, threads: int, aws: LocalAws, s3_url
     """
     aws.set_model(version_arn, status="STOPPED")
     latency, spread = scenario.latency
+    botocore_seconds = min(scenario.seconds, scenario.botocore_seconds)
     aws.settings(tps_per_unit=scenario.rate, inference_latency=latency, inference_latency_spread=spread)
     aws.client("rekognition").start_project_version(ProjectVersionArn=version_arn, MinInferenceUnits=1)
     clients = [
@@ -126,7 +132,7 @@ def run_cell(scenario: Scenario, kind: Kind, threads: int, aws: LocalAws, s3_url
             version_arn=version_arn,
             batch_id=f"{scenario.name} {number}".replace(" ", "-").replace(",", ""),
             images=scenario.images // scenario.processes,
-            seconds=scenario.seconds,
+            seconds=botocore_seconds,
         )
         for number in range(scenario.processes)
     ]
@@ -135,7 +141,7 @@ def run_cell(scenario: Scenario, kind: Kind, threads: int, aws: LocalAws, s3_url
     line = _line(aws)
     first, last = line["first_call_at"], line["last_call_at"]
     served = line["calls_served"]
-    limit = watch.began + scenario.seconds
+    limit = watch.began + botocore_seconds
     counted, end = served, last
     if kind != "ours" and last > limit:
         # What was still being repeated after the end is no idle time of the model.

@@ -91,6 +91,8 @@ class WaitUntilRunning(RekognitionProjectVersionSensor):
             self.timeout = min(self.timeout, usual - max(usual * READY_PART, READY_SECONDS))
         if self.timeout > 0:
             super().execute(context)
+        else:
+            self.hook.describe_started_project_version(settings.project_arn, settings.model.version)
         self._seen(context, settings)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, started_at: float = 0.0) -> None:
