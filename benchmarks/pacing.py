@@ -53,13 +53,13 @@ SCENARIOS: Final = (
     Scenario("2.8 a second", 560, 2.8),
     Scenario("5 a second", 750, 5.0),
     Scenario("25 a second", 2_000, 25.0),
-    Scenario("50 a second", 2_500, 50.0),
+    Scenario("50 a second", 6_000, 50.0),
     # Here it is botocore's threads that limit it, from the first second on: it need not go on for as long.
     Scenario("250 a second", 25_000, 250.0, botocore_seconds=40.0),
-    Scenario("10, then 30 a second", 1_750, 10.0, then=30.0, at_seconds=40.0, goal=MOVING),
-    Scenario("25, then 8 a second", 1_400, 25.0, then=8.0, at_seconds=40.0, goal=MOVING),
-    Scenario("25 a second, 2 processes", 2_000, 25.0, processes=2, goal=MOVING),
-    Scenario("25 a second, 4 processes", 2_000, 25.0, processes=4, goal=MOVING),
+    Scenario("10, then 30 a second", 2_400, 10.0, then=30.0, at_seconds=60.0, goal=MOVING),
+    Scenario("25, then 8 a second", 1_980, 25.0, then=8.0, at_seconds=60.0, goal=MOVING),
+    Scenario("25 a second, 2 processes", 3_000, 25.0, processes=2, goal=MOVING),
+    Scenario("25 a second, 4 processes", 3_000, 25.0, processes=4, goal=MOVING),
 )
 # What one process can drive: the model would serve more.
 DRIVEN: Final = Scenario("450 a second", 12_000, 450.0, latency=(0.2, 0.0))

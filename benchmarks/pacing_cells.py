@@ -11,10 +11,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.pacing_clients import GATE_SECONDS, SCENES, Called, Client, Kind, run, scene
+from include import layout
 from local_aws.process import LocalAws
 from local_stack import seed
 from local_stack.scenes import HELD_OUT_SEEDS, draw_scene, encode
@@ -123,6 +125,13 @@ def run_cell(scenario: Scenario, kind: Kind, threads: int, aws: LocalAws, s3_url
     botocore_seconds = min(scenario.seconds, scenario.botocore_seconds)
     aws.settings(tps_per_unit=scenario.rate, inference_latency=latency, inference_latency_spread=spread)
     aws.client("rekognition").start_project_version(ProjectVersionArn=version_arn, MinInferenceUnits=1)
+    # As the product names them: so that each process finds the notes that the others leave when they end.
+    name = "".join(filter(str.isalnum, scenario.name))
+    now = datetime.now(UTC)
+    batches = tuple(
+        layout.pending_batch(priority=0, created=now, batch_id=f"{name}{number}")
+        for number in range(scenario.processes)
+    )
     clients = [
         Client(
             kind=kind,
@@ -130,11 +139,13 @@ def run_cell(scenario: Scenario, kind: Kind, threads: int, aws: LocalAws, s3_url
             rekognition_url=aws.endpoint_url,
             s3_url=s3_url,
             version_arn=version_arn,
-            batch_id=f"{scenario.name} {number}".replace(" ", "-").replace(",", ""),
+            run_id=name,
+            batches=batches,
+            batch_id=layout.batch_id_of(batch),
             images=scenario.images // scenario.processes,
             seconds=botocore_seconds,
         )
-        for number in range(scenario.processes)
+        for batch in batches
     ]
     with _Watch(aws, scenario) as watch:
         called = _called(clients, watch)

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.images import ImageRef
-from include.infer import infer
+from include.infer import infer, not_inferred, note_inferred
 from include.outcomes import Checked, ImageFacts, read_outcomes, write_preflight
 from include.settings import Settings
 from local_aws.process import LocalAws
@@ -46,6 +46,8 @@ class Client:
     rekognition_url: str
     s3_url: str
     version_arn: str
+    run_id: str
+    batches: tuple[str, ...]
     batch_id: str
     images: int
     seconds: float
@@ -158,16 +160,22 @@ def _ours(client: Client, rekognition: Any, s3: Any) -> tuple[tuple[float, ...],
         project_arn=arn.partition("/version/")[0] + "/1",
         project_version_arn=arn,
     )
+
+    def left() -> set[str]:
+        return not_inferred(s3, seed.FINAL_BUCKET, client.run_id, client.batches)
+
     infer(
         rekognition,
         s3,
         settings,
         client.batch_id,
-        run_id="benchmark",
+        run_id=client.run_id,
         first_rate=None,
         now=lambda: datetime.now(UTC),
         monotonic=time.monotonic,
         renew_lease=lambda: None,
         describe_model=lambda: {"Status": "RUNNING"},
+        others_left=lambda: left() == {client.batch_id} and len(client.batches) > 1,
     )
+    note_inferred(s3, seed.FINAL_BUCKET, client.run_id, client.batch_id)
     return (), client.images
