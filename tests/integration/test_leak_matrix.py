@@ -188,7 +188,7 @@ def test_clearing_failed_tasks_only_says_what_to_do_and_clearing_one_batch_start
     assert "start_model" not in cleared
     assert deployment.wait(run_id) == "failed"
     message = deployment.log(run_id, "infer", try_number=2, map_index=failed)
-    assert "The model is not RUNNING" in message
+    assert "The model is STOPPED" in message
     assert "clear start_model (not only failed tasks)" in message
     assert world.times_run() == 1, "the model was not started for it"
     assert_safe(world)
