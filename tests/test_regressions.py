@@ -77,7 +77,6 @@ class Pipeline:
             now=lambda: NOW,
             monotonic=lambda: 0.0,
             renew_lease=lambda: None,
-            describe_model=lambda: {"Status": "RUNNING"},
         )
 
     def publish(self, key: str) -> None:
