@@ -47,8 +47,10 @@ format: setup  ## put code into shape
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
-bench: setup  ## draining against a bare boto3 loop; ends with a line of JSON
-	@$(RUN) -m benchmarks.drain
+bench: bench-pacing bench-bill bench-scale  ## pacing, the bill, scale (an hour; each alone: make bench-pacing, bench-bill, bench-scale, bench-drain)
+
+bench-%: setup
+	@$(RUN) -m benchmarks.$*
 
 lock: setup  ## resolve requirements*.txt anew into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header requirements-dev.txt -o requirements.lock

@@ -29,6 +29,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import Param, TriggerRule, dag, task_group
 
+from include.decide import INFER_TASKS
 from include.settings import load_settings
 from labelling.defaults import DEFAULT_ARGS, SCHEDULE
 from labelling.model_session import StartModel, StopModel, WaitUntilRunning, stop_model_of_failed_run
@@ -100,7 +101,9 @@ def label_images() -> None:
     @task_group(prefix_group_id=False)
     def label(batch: str) -> None:
         checked = preflight.override(weight_rule="absolute")(batch)
-        labelled = infer.override(weight_rule="absolute", priority_weight=50)(batch)
+        labelled = infer.override(weight_rule="absolute", priority_weight=50, max_active_tis_per_dagrun=INFER_TASKS)(
+            batch
+        )
         checked >> labelled
         running >> labelled
 

@@ -8,13 +8,17 @@ import logging
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from include import layout, objects
 from include.images import ImageRef
 from include.parallel import in_parallel, in_slices
 
 log = logging.getLogger(__name__)
+
+# Batches in memory at a time when a whole backlog is read: they may have 10,000 images each, and reading them is work
+# for one processor rather than a wait for S3.
+READ_AHEAD: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def read_pending(s3: Any, bucket: str, keys: Sequence[str], *, threads: int, cha
             log.error("%s. It now lies in s3://%s/%s; mend it and put it back, or delete it.", err, bucket, aside)
             return None
 
-    for some in in_slices(keys, threads):
+    for some in in_slices(keys, READ_AHEAD):
         yield from filter(None, in_parallel(attempt, some, threads=threads))
 
 

@@ -24,8 +24,14 @@ Digests: TypeAlias = npt.NDArray[np.uint64]
 
 # Airflow maps at most 1,024 tasks (core.max_map_length); a margin, since the limit is the deployment's to lower.
 MAX_BATCHES_A_RUN: Final = 1_000
+# Mapped tasks that call at the same time, where there is work for long: one can use up any model, the second one goes on
+# when the first one dies, and when it hands over to the next.
+INFER_TASKS: Final = 2
+# What one task does alone; and what a batch is worth at most, where several tasks take turns.
+ONE_TASK_SECONDS: Final = 600.0
+MOST_BATCH_SECONDS: Final = 600.0
 # RUNNING time around the work itself: the poll that notices RUNNING, task start-up, the stop.
-OVERHEAD_MINUTES: Final = 0.5
+OVERHEAD_MINUTES: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +165,7 @@ def _plan(backlog: Backlog, state: ModelState, settings: Settings, units: int | 
     chosen = units or min(max(enough, settings.inference_units_min), settings.inference_units_max)
     minutes = unit_minutes / chosen + OVERHEAD_MINUTES
     cost = model_cost_usd(minutes * 60, chosen, settings.price_per_unit_hour_usd)
-    batches = len(backlog.batches) + math.ceil(backlog.announced / settings.batch_size)
+    batches = len(backlog.batches) + math.ceil(backlog.announced / batch_size(backlog.announced, state, settings))
     origin = "as measured before" if state.images_per_second else "assumed until measured"
     reason = (
         f"Start: {_counted(backlog.all_images, 'image')} in {_counted(batches, 'batch', 'batches')} with {chosen} inference "
@@ -173,6 +179,15 @@ def _plan(backlog: Backlog, state: ModelState, settings: Settings, units: int | 
     if backlog.later_batches:
         reason += f" {backlog.later_batches:,} more batches follow in the next runs."
     return Decision(True, reason, backlog.all_images, backlog.batches, chosen, minutes, cost)
+
+
+def batch_size(images: int, state: ModelState, settings: Settings) -> int:
+    """Images a batch: all in one where that is ten minutes' work; else as many of one size as keep all tasks busy to the end."""
+    rate = (state.images_per_second or settings.assumed_images_per_second) * settings.inference_units_min
+    if images <= rate * ONE_TASK_SECONDS:
+        return min(max(1, images), settings.batch_size)
+    rounds = math.ceil(images / (rate * MOST_BATCH_SECONDS))
+    return min(math.ceil(images / (INFER_TASKS * rounds)), settings.batch_size)
 
 
 def model_cost_usd(running_seconds: float, units: int, price_per_unit_hour_usd: float) -> float:

@@ -102,6 +102,11 @@ def run(*, day: str, run_id: str) -> str:
     return f"{RUNS}dt={day}/{_plain(run_id)}.parquet"
 
 
+def inferred(run_id: str, batch_id: str = "") -> str:
+    """Marks that a run has called for all of a batch."""
+    return f"state/inferred/{_plain(run_id)}/{batch_id}"
+
+
 def _plain(run_id: str) -> str:
     """Airflow's run ids hold ``:`` and ``+``, which query engines over S3 stumble on."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", run_id)

@@ -40,10 +40,15 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """``images_per_second`` is of one inference unit; ``start_seconds`` from request to RUNNING; thresholds 0-100."""
+    """What is known of a model. Thresholds are 0 to 100.
+
+    ``images_per_second`` is of one inference unit, ``latency_seconds`` of one call, ``start_seconds`` from the request
+    to RUNNING.
+    """
 
     lease: Lease | None = None
     images_per_second: float | None = None
+    latency_seconds: float | None = None
     start_seconds: float | None = None
     thresholds: dict[str, float] = field(default_factory=dict)
 
@@ -63,7 +68,13 @@ class ModelState:
         """With the model's thresholds; those known stay where none could be read."""
         return replace(self, thresholds=thresholds) if thresholds else self
 
-    def learn(self, *, images_per_second: float | None, start_seconds: float | None) -> ModelState:
+    def learn(
+        self,
+        *,
+        images_per_second: float | None = None,
+        latency_seconds: float | None = None,
+        start_seconds: float | None = None,
+    ) -> ModelState:
         """Blend in what a run measured; None where it measured nothing."""
 
         def blend(known: float | None, measured: float | None) -> float | None:
@@ -74,6 +85,7 @@ class ModelState:
         return replace(
             self,
             images_per_second=blend(self.images_per_second, images_per_second),
+            latency_seconds=blend(self.latency_seconds, latency_seconds),
             start_seconds=blend(self.start_seconds, start_seconds),
         )
 
@@ -135,23 +147,24 @@ class ModelStateStore:
         return lease
 
     def renew(self, holder: str, *, minutes: float, now: datetime) -> Lease:
-        """Lengthen the lease, unless it still has more than half its time.
+        """Make the lease that long from now, unless it has more than half of that, and not more than that, already.
 
         :raises LeaseLostError: where somebody else has it by now, or nobody.
         """
 
-        def lengthen(state: ModelState) -> ModelState:
+        def set_anew(state: ModelState) -> ModelState:
             held = state.lease
             if held is None or held.holder != holder:
                 raise LeaseLostError(
                     f"{holder} no longer holds the model's lease ({held.holder if held else 'nobody'} does): it ran out while "
                     "this run stood still. What was labelled is kept; the rest stays pending for the next run."
                 )
-            if held.expires_at > now + timedelta(minutes=minutes / 2):
+            left = held.expires_at - now
+            if timedelta(minutes=minutes / 2) < left <= timedelta(minutes=minutes):
                 return state
             return replace(state, lease=replace(held, expires_at=now + timedelta(minutes=minutes)))
 
-        lease = self.update(lengthen).lease
+        lease = self.update(set_anew).lease
         assert lease is not None
         return lease
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -51,11 +51,14 @@ def preflight(s3: Any, settings: Settings, batch: Batch, *, run_id: str, now: Ca
     s3.put_object(Bucket=settings.final_bucket, Key=attempt, Body=b"")
     before = {entry.image.place: entry for entry in read_preflight(s3, settings.final_bucket, batch.batch_id) or []}
     paid = read_outcomes(s3, settings.final_bucket, batch.batch_id)
+    perhaps = _perhaps_filed(s3, settings, batch.images)
 
     def check(image: ImageRef) -> Checked:
         known = before.get(image.place)
         if known and (not known.is_ready or image.place in paid):
             return known
+        if image in perhaps and earlier_result(s3, settings, image):
+            return Checked(image, already_labelled=True)
         return _check(s3, settings, image, batch_id=batch.batch_id, run_id=run_id, now=now)
 
     checked = in_parallel(check, batch.images, threads=settings.threads)
@@ -74,8 +77,6 @@ def _check(
     def ended(status: Status, code: str, message: str, facts: ImageFacts | None = None) -> Checked:
         return Checked(image, facts, Outcome(image, status, now(), run_id, facts, code, message))
 
-    if not image.force and earlier_result(s3, settings, image):
-        return Checked(image, already_labelled=True)
     try:
         first_bytes, size, etag = _first_bytes(s3, image)
     except ClientError as err:
@@ -103,6 +104,21 @@ def _not_readable(image: ImageRef, error: ClientError) -> tuple[Status, str, str
     if error_code(error) in objects.UNREADABLE:
         return "FAILED", error_code(error), f"{image.uri} cannot be read: {error_message(error)}"
     raise error
+
+
+def _perhaps_filed(s3: Any, settings: Settings, images: Sequence[ImageRef]) -> frozenset[ImageRef]:
+    """Images that may have a result; most have none, and two HeadObjects for each to learn that are two too many."""
+    wanted = [image for image in images if not image.force]
+    perhaps: set[str] = set()
+    for named in (layout.labels_document, layout.quarantine_reason):
+        keys = (named(image.bucket, image.key) for image in wanted)
+        perhaps |= objects.perhaps_there(s3, settings.final_bucket, keys)
+    return frozenset(
+        image
+        for image in wanted
+        if layout.labels_document(image.bucket, image.key) in perhaps
+        or layout.quarantine_reason(image.bucket, image.key) in perhaps
+    )
 
 
 def earlier_result(s3: Any, settings: Settings, image: ImageRef) -> Literal["LABELLED", "REJECTED"] | None:

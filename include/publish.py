@@ -175,8 +175,14 @@ def _move(s3: Any, settings: Settings, image: ImageRef, target: Callable[[str, s
     condition = {"CopySourceIfMatch": f'"{image.etag}"'} if image.etag else {}
     key = target(image.bucket, image.key)
     try:
-        _make_room(s3, settings.final_bucket, key, image)
-        s3.copy_object(Bucket=settings.final_bucket, Key=key, CopySource=source, **condition)
+        copy = {"Bucket": settings.final_bucket, "Key": key, "CopySource": source, **condition}
+        try:
+            s3.copy_object(**copy, IfNoneMatch="*")
+        except ClientError as err:
+            if not objects.is_condition_failed(err):
+                raise
+            _make_room(s3, settings.final_bucket, key, image)
+            s3.copy_object(**copy)
         only_if = {} if image.version_id else {"IfMatch": f'"{image.etag}"'} if image.etag else {}
         s3.delete_object(**source, **only_if)
     except ClientError as err:

@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from include import layout
-from include.decide import Decision, model_cost_usd
+from include.decide import INFER_TASKS, Decision, model_cost_usd
 from include.infer import InferReport
 from include.model_state import ModelStateStore
+from include.pacing import BURST_SECONDS
 from include.publish import PublishReport
 from include.schema import RunReport, runs_table
 from include.settings import Settings
@@ -43,6 +44,32 @@ class ModelTimes:
         return (self.running_at - self.start_requested_at).total_seconds()
 
 
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """A run's inference as a whole, from the reports of its batches."""
+
+    first: datetime | None = None
+    up_to_speed: datetime | None = None
+    out_of_images: datetime | None = None
+    last: datetime | None = None
+
+    @classmethod
+    def of(cls, inferred: Sequence[InferReport]) -> CallTimes:
+        called = sorted((each for each in inferred if each.last_call_at), key=lambda each: str(each.last_call_at))
+        ends = [report.out_of_images_at for report in called[-INFER_TASKS:] if report.out_of_images_at]
+        return cls(
+            first=min((report.first_call_at for report in called if report.first_call_at), default=None),
+            up_to_speed=min((report.up_to_speed_at for report in called if report.up_to_speed_at), default=None),
+            # The first of the last tasks to have no more images: from then on, fewer call.
+            out_of_images=min(ends, default=None),
+            last=max((report.last_call_at for report in called if report.last_call_at), default=None),
+        )
+
+    @property
+    def seconds(self) -> float:
+        return (self.last - self.first).total_seconds() if self.first and self.last else 0.0
+
+
 def build_report(
     settings: Settings,
     *,
@@ -55,18 +82,21 @@ def build_report(
     published: Sequence[PublishReport],
     times: ModelTimes,
     final_status: str,
+    known_rate: float | None = None,
 ) -> RunReport:
     """Put a run's figures together.
 
-    Utilisation is what was served while RUNNING, of what the model would have served in that time at the pace that it
-    kept while it was called.
+    Utilisation is what was served, of what the model would have served while RUNNING: at the rate that is known of it, or
+    kept in this run where that is higher.
+
+    :param known_rate: images a second and inference unit, from earlier runs.
     """
-    firsts = [report.first_call_at for report in inferred if report.first_call_at]
-    lasts = [report.last_call_at for report in inferred if report.last_call_at]
-    first_call, last_call = min(firsts, default=None), max(lasts, default=None)
+    calls = CallTimes.of(inferred)
+    first_call, last_call = calls.first, calls.last
     labelled = sum(report.labelled for report in inferred)
     served = labelled + sum(report.failed for report in inferred)
-    calling = (last_call - first_call).total_seconds() if first_call and last_call else 0.0
+    calling = calls.seconds
+    rate = max(served / calling if calling else 0.0, (known_rate or 0.0) * decision.inference_units)
     running = times.running_seconds(until=ended_at)
     cost = model_cost_usd(running, decision.inference_units, settings.price_per_unit_hour_usd)
     stop = times.stop_requested_at
@@ -90,9 +120,11 @@ def build_report(
         inference_units=decision.inference_units if decision.start else 0,
         model_running_seconds=round(running, 3),
         idle_before_first_call_seconds=_gap(times.running_at, first_call),
+        ramp_seconds=_gap(first_call, calls.up_to_speed),
+        tail_seconds=_gap(calls.out_of_images, last_call),
         idle_after_last_call_seconds=_gap(last_call, stop),
         images_per_second=round(served / calling, 3) if calling else None,
-        utilisation=round(min(1.0, calling / running), 4) if running and calling else None,
+        utilisation=round(min(1.0, served / rate / running), 4) if running and calling else None,
         cost_usd=cost,
         cost_usd_per_thousand_images=round(cost / labelled * 1000, 4) if labelled else None,
         model_final_status=final_status,
@@ -132,8 +164,19 @@ def write_report(s3: Any, settings: Settings, report: RunReport) -> str:
     return key
 
 
-def learn(store: ModelStateStore, report: RunReport, times: ModelTimes) -> None:
-    """Keep what this run measured for the next decision."""
-    worth = report.images_per_second and report.calls - report.throttled_calls >= CALLS_WORTH_LEARNING_FROM
-    rate = (report.images_per_second or 0) / report.inference_units if worth and report.inference_units else None
-    store.update(lambda state: state.learn(images_per_second=rate, start_seconds=times.start_seconds))
+def learn(store: ModelStateStore, report: RunReport, inferred: Sequence[InferReport], times: ModelTimes) -> None:
+    """Keep what this run measured for the next decision.
+
+    The rate leaves out what a full token bucket gave on top (`include.pacing`): a second's worth.
+    """
+    seconds = CallTimes.of(inferred).seconds
+    served = report.calls - report.throttled_calls
+    worth = report.inference_units and seconds and served >= CALLS_WORTH_LEARNING_FROM
+    latencies = [each.latency_seconds for each in inferred if each.latency_seconds is not None]
+    store.update(
+        lambda state: state.learn(
+            images_per_second=served / (seconds + BURST_SECONDS) / report.inference_units if worth else None,
+            latency_seconds=sum(latencies) / len(latencies) if latencies else None,
+            start_seconds=times.start_seconds,
+        )
+    )

@@ -64,7 +64,12 @@ IMAGE_LABELS: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """One row a run. Seconds of RUNNING time are as this run saw them; utilisation is of what the model would have served."""
+    """One row a run. Seconds of RUNNING time are as this run saw them; utilisation is of what the model would have served.
+
+    What the model was RUNNING for without being fully used, in the order in which it happens: idle before the first call;
+    ramp, until its rate was known; tail, from the last image being called for to the last answer; idle until the stop was
+    requested. STOPPING is not RUNNING, but counted (nobody says that it is free).
+    """
 
     run_id: str
     started_at: datetime
@@ -85,6 +90,8 @@ class RunReport:
     inference_units: int = 0
     model_running_seconds: float = 0.0
     idle_before_first_call_seconds: float = 0.0
+    ramp_seconds: float = 0.0
+    tail_seconds: float = 0.0
     idle_after_last_call_seconds: float = 0.0
     images_per_second: float | None = None
     utilisation: float | None = None

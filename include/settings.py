@@ -39,7 +39,7 @@ class Settings(BaseSettings):
         default=5, ge=1, le=100, validate_default=True, description="most inference units; AWS's default quota is 5"
     )
     start_timeout_minutes: float = Field(default=40, gt=0, le=180, description="longest wait for RUNNING")
-    poll_seconds: int = Field(default=15, ge=1, le=300, description="seconds between looks at a starting model")
+    poll_seconds: int = Field(default=5, ge=1, le=300, description="seconds between looks at a starting model")
 
     # When a start is worth it.
     schedule: str = Field(
@@ -59,14 +59,19 @@ class Settings(BaseSettings):
     )
 
     # How to work.
-    batch_size: int = Field(default=1000, ge=1, le=10_000, description="images a mapped task handles")
+    batch_size: int = Field(
+        default=10_000,
+        ge=1,
+        le=10_000,
+        description="most images of a batch; how many it has follows from the model's rate",
+    )
     batch_attempts: int = Field(
         default=5,
         ge=1,
         description="runs that may take up a batch in vain before it is put aside under batches/given_up/",
     )
     threads: int = Field(default=16, ge=1, le=256, description="parallel S3 and SQS calls of one task")
-    inference_threads: int = Field(default=64, ge=1, le=256, description="most parallel inference calls of one task")
+    inference_threads: int = Field(default=256, ge=1, le=1024, description="most parallel inference calls of one task")
     lease_minutes: float = Field(
         default=10, ge=1, le=60, description="a crashed run loses its right to the model after this"
     )

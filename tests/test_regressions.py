@@ -77,6 +77,7 @@ class Pipeline:
             now=lambda: NOW,
             monotonic=lambda: 0.0,
             renew_lease=lambda: None,
+            describe_model=lambda: {"Status": "RUNNING"},
         )
 
     def publish(self, key: str) -> None:

@@ -7,6 +7,7 @@ would leave the model running when the wait fails. All three respect the lease, 
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +31,9 @@ ARNS: dict[str, Any] = {
     "project_arn": "{{ settings().project_arn }}",
     "project_version_arn": "{{ settings().project_version_arn }}",
 }
+# infer is started so long before the usual moment of RUNNING: starts vary, and Airflow takes seconds to start a task.
+READY_PART = 0.2
+READY_SECONDS = 15.0
 # A stopped model is seen soon, since every poll more keeps a worker: quicker than a start is looked at.
 STOP_POLL_SECONDS = 5
 
@@ -66,37 +70,68 @@ class StartModel(RekognitionStartProjectVersionOperator):
 
 
 class WaitUntilRunning(RekognitionProjectVersionSensor):
-    """Wait for RUNNING without a worker slot, then shorten the lease to what a crash may cost."""
+    """Wait without a worker slot until the model is RUNNING, or usually soon will be.
+
+    Starting ``infer`` takes Airflow several seconds, in which a RUNNING model would bill for nothing. So where it is
+    known how long this model takes to start, this ends some time before, and ``infer`` waits for the rest, ready to call.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(aws_conn_id=AWS_CONN_ID, deferrable=True, stop_on_kill=True, **ARNS, **kwargs)
 
     def execute(self, context: Context) -> None:
-        settings = self._configure()
+        settings = load_settings()
+        state = model_state(settings)
         # Anew, since the start may have had to wait for an earlier stop.
         minutes = settings.start_timeout_minutes + settings.lease_minutes
-        model_state(settings).acquire(holder_of(context), minutes=minutes, now=datetime.now(UTC))
-        super().execute(context)
-        self._running(context, settings)
+        state.acquire(holder_of(context), minutes=minutes, now=datetime.now(UTC))
+        self._configure(settings)
+        usual = state.read().start_seconds
+        if usual is not None:
+            self.timeout = min(self.timeout, usual - max(usual * READY_PART, READY_SECONDS))
+        if self.timeout > 0:
+            super().execute(context)
+        else:
+            self.hook.describe_started_project_version(settings.project_arn, settings.model.version)
+        self._seen(context, settings)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, started_at: float = 0.0) -> None:
-        settings = self._configure()
-        super().execute_complete(context, event, started_at)
-        self._running(context, settings)
-
-    def _configure(self) -> Settings:
         settings = load_settings()
+        self._configure(settings)
+        if time.time() - started_at >= self.timeout:
+            super().execute_complete(context, event, started_at)
+        self._seen(context, settings)
+
+    def _configure(self, settings: Settings) -> None:
         self.poke_interval = settings.poll_seconds
         self.timeout = settings.start_timeout_minutes * 60
-        return settings
 
-    def _running(self, context: Context, settings: Settings) -> None:
+    def _seen(self, context: Context, settings: Settings) -> None:
+        """:raises RekognitionProjectVersionStateError: the model is in a state from which it will not be RUNNING."""
         ti = context["ti"]
-        ti.xcom_push(key="running_at", value=datetime.now(UTC).isoformat())
-        model_state(settings).acquire(holder_of(context), minutes=settings.lease_minutes, now=datetime.now(UTC))
+        if self.poke(context):
+            ti.xcom_push(key="running_at", value=datetime.now(UTC).isoformat())
+            model_state(settings).acquire(holder_of(context), minutes=settings.lease_minutes, now=datetime.now(UTC))
+        else:
+            ti.xcom_push(key="not_running_at", value=datetime.now(UTC).isoformat())
+            self.log.info("The model is usually RUNNING soon: infer gets ready, and waits for the rest.")
         # Not always the units decided: somebody may have started the model before.
         description = self.hook.describe_project_version(settings.project_arn, settings.model.version)
         ti.xcom_push(key="inference_units", value=description.get("MinInferenceUnits"))
+
+
+def request_stop(context: Any, settings: Settings) -> None:
+    """Ask for the stop the moment that the last call has returned; the teardown sees it through, and asks where this fails."""
+    lease = model_state(settings).lease_or_none()
+    if lease is None or lease.holder != holder_of(context):
+        return
+    requested_at = datetime.now(UTC).isoformat()
+    try:
+        client("rekognition", settings).stop_project_version(ProjectVersionArn=settings.project_version_arn)
+    except (ClientError, BotoCoreError) as err:
+        log.warning("The last call has returned, but the stop was refused (%s): stop_model does it.", err)
+    else:
+        context["ti"].xcom_push(key="stop_requested_at", value=requested_at)
 
 
 class StopModel(RekognitionStopProjectVersionOperator):

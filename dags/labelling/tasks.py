@@ -5,6 +5,7 @@ XCom carries keys and counts, never images or labels.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from dataclasses import asdict, replace
@@ -16,12 +17,12 @@ from airflow.sdk import get_current_context, task
 from include import model
 from include.access import check_access
 from include.batches import forget_attempts, list_pending, read_batch
-from include.decide import Decision, count_backlog
+from include.decide import INFER_TASKS, Decision, batch_size, count_backlog
 from include.decide import decide as choose
 from include.drain import DrainReport
 from include.drain import drain as drain_queue
 from include.errors import IncompleteRunError
-from include.infer import InferReport
+from include.infer import InferReport, forget_inferred, not_inferred, note_inferred
 from include.infer import infer as infer_batch
 from include.layout import batch_id_of
 from include.preflight import preflight as preflight_batch
@@ -30,15 +31,13 @@ from include.publish import publish as publish_batch
 from include.report import ModelTimes, build_report, in_a_sentence, learn, write_report
 from include.schema import json_values
 from include.selection import find_images, queue_images
-from include.settings import load_settings
+from include.settings import Settings, load_settings
 from labelling.clients import client, inference_client
-from labelling.model_session import holder_of, model_state
+from labelling.model_session import holder_of, model_state, request_stop
 
 log = logging.getLogger(__name__)
 
-# Mapped tasks that are likely to share the model; each begins with its part of the rate, and finds its own from there.
-TASKS_SIDE_BY_SIDE = 4
-
+MANY = 1_000_000
 EVERYTHING_PENDING = "everything pending"
 A_PREFIX = "a prefix"
 A_LIST = "a list of S3 URIs"
@@ -58,14 +57,16 @@ def drain() -> list[str] | None:
     params, settings = context["params"], load_settings()
     s3, sqs = client("s3", settings), client("sqs", settings)
     check_access(s3, sqs, settings)
+    known = model_state(settings).read()
     if params["what"] == EVERYTHING_PENDING:
+        attributes = ["ApproximateNumberOfMessages"]
+        answer = sqs.get_queue_attributes(QueueUrl=settings.queue_url, AttributeNames=attributes)
+        waiting = int(answer["Attributes"]["ApproximateNumberOfMessages"])
         if params["dry_run"]:
-            waiting = sqs.get_queue_attributes(
-                QueueUrl=settings.queue_url, AttributeNames=["ApproximateNumberOfMessages"]
-            )["Attributes"]["ApproximateNumberOfMessages"]
-            context["ti"].xcom_push(key="messages", value=int(waiting))
+            context["ti"].xcom_push(key="messages", value=waiting)
             log.info("Dry run: about %s messages wait in the queue; none was received.", waiting)
         else:
+            settings = settings.model_copy(update={"batch_size": batch_size(waiting, known, settings)})
             report: DrainReport = drain_queue(sqs, s3, settings, monotonic=time.monotonic)
             log.info("Drained: %s", report)
             context["ti"].xcom_push(key="drained", value=asdict(report))
@@ -82,6 +83,9 @@ def drain() -> list[str] | None:
         context["ti"].xcom_push(key="messages", value=found)
         log.info("Dry run: %s images found; no batch was written.", found)
         return []
+    # A prefix is listed as it is queued: as many as there may be.
+    size = batch_size(len(params["uris"]) if params["what"] == A_LIST else MANY, known, settings)
+    settings = settings.model_copy(update={"batch_size": size})
     return queue_images(s3, settings, images, request_id=context["run_id"])
 
 
@@ -112,9 +116,7 @@ def decide(requested: list[str] | None) -> list[str]:
         reason = f"Postponed: {known.lease.holder} uses the model until {known.lease.expires_at:%H:%M} UTC."
         decision = Decision(False, reason, decision.images)
     elif decision.start:
-        description = model.describe(
-            client("rekognition", settings), project_arn=settings.project_arn, name=settings.model
-        )
+        description = _describe_model(settings)
         thresholds = model.assumed_thresholds(s3, description)
         state.update(lambda before: before.with_thresholds(thresholds))
     log.info(decision.reason)
@@ -149,18 +151,31 @@ def infer(batch: str) -> dict[str, Any]:
     decision = context["ti"].xcom_pull(task_ids="decide", key="decision")
     units = decision["inference_units"]
     rate = state.read().images_per_second
+    batch_id, run_id = batch_id_of(batch), context["run_id"]
+    batches = context["ti"].xcom_pull(task_ids="decide")
+
+    def left() -> set[str]:
+        return not_inferred(s3, settings.final_bucket, run_id, batches)
+
     report = infer_batch(
         inference_client(settings),
         s3,
         settings,
-        batch_id_of(batch),
-        run_id=context["run_id"],
-        first_rate=rate * units / min(decision["batches"], TASKS_SIDE_BY_SIDE) if rate else None,
+        batch_id,
+        run_id=run_id,
+        # Its part of what the model serves; it finds out from there.
+        first_rate=rate * units / min(decision["batches"], INFER_TASKS) if rate else None,
         now=_now,
         monotonic=time.monotonic,
         renew_lease=lambda: state.renew(holder, minutes=settings.lease_minutes, now=_now()),
+        describe_model=lambda: _describe_model(settings),
+        wait_seconds=settings.start_timeout_minutes * 60,
+        others_left=lambda: len(batches) > 1 and left() == {batch_id},
     )
-    log.info("Batch %s: %s", batch_id_of(batch), report)
+    note_inferred(s3, settings.final_bucket, run_id, batch_id)
+    if not left():
+        request_stop(context, settings)
+    log.info("Batch %s: %s", batch_id, report)
     return asdict(report)
 
 
@@ -189,20 +204,25 @@ def report() -> dict[str, Any]:
     pulled = ti.xcom_pull(task_ids="decide", key="decision") or asdict(Decision(False, "No decision was reached."))
     units = ti.xcom_pull(task_ids="wait_until_running", key="inference_units")
     decision = Decision(**pulled | {"batches": ()} | ({"inference_units": units} if units else {}))
+    inferred = [InferReport(**counts) for counts in _of_mapped(ti, "infer")]
+    stops = [_of_mapped(ti, task_id, "stop_requested_at") for task_id in ("infer", "stop_model")]
+    # Whoever last saw it not RUNNING yet knows best since when it is.
+    waited = [each.not_running_at for each in inferred if each.not_running_at]
+    if not waited and (seen := _time(ti.xcom_pull(task_ids="wait_until_running", key="not_running_at"))):
+        waited = [seen]
     times = ModelTimes(
         start_requested_at=_time(ti.xcom_pull(task_ids="start_model", key="start_requested_at")),
-        running_at=_time(ti.xcom_pull(task_ids="wait_until_running", key="running_at")),
-        stop_requested_at=_time(ti.xcom_pull(task_ids="stop_model", key="stop_requested_at")),
+        running_at=max(waited, default=_time(ti.xcom_pull(task_ids="wait_until_running", key="running_at"))),
+        stop_requested_at=_time(min(itertools.chain(*stops), default=None)),
         stopped_at=_time(ti.xcom_pull(task_ids="stop_model", key="stopped_at")),
     )
     s3 = client("s3", settings)
+    state = model_state(settings)
     if times.running_at is None:
         forget_attempts(
             s3, settings.final_bucket, ti.xcom_pull(task_ids="decide") or [], run_id, threads=settings.threads
         )
-    status = model.describe(client("rekognition", settings), project_arn=settings.project_arn, name=settings.model)[
-        "Status"
-    ]
+    status = _describe_model(settings)["Status"]
     row = build_report(
         settings,
         run_id=run_id,
@@ -210,23 +230,29 @@ def report() -> dict[str, Any]:
         ended_at=_now(),
         trigger=context["dag_run"].run_type.value,
         decision=decision,
-        inferred=[InferReport(**counts) for counts in _of_mapped(ti, "infer")],
+        inferred=inferred,
         published=[PublishReport(**counts) for counts in _of_mapped(ti, "publish")],
         times=times,
         final_status=status,
+        known_rate=state.read().images_per_second,
     )
     log.info(in_a_sentence(row))
     if not context["params"]["dry_run"]:
         key = write_report(s3, settings, row)
-        learn(model_state(settings), row, times)
+        learn(state, row, inferred, times)
+        forget_inferred(s3, settings.final_bucket, run_id)
         log.info("Written to s3://%s/%s", settings.final_bucket, key)
     _raise_if_incomplete(ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id], decision, row.images)
     return json_values(asdict(row))
 
 
-def _of_mapped(ti: Any, task_id: str) -> list[dict[str, Any]]:
+def _describe_model(settings: Settings) -> dict[str, Any]:
+    return model.describe(client("rekognition", settings), project_arn=settings.project_arn, name=settings.model)
+
+
+def _of_mapped(ti: Any, task_id: str, key: str = "return_value") -> list[Any]:
     # A list of task ids, since for one id Airflow unwraps the list when it has a single element.
-    return [counts for counts in ti.xcom_pull(task_ids=[task_id]) if counts]
+    return [value for value in ti.xcom_pull(task_ids=[task_id], key=key) if value]
 
 
 def _time(text: str | None) -> datetime | None:

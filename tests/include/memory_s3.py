@@ -88,9 +88,11 @@ class MemoryS3:
                 raise failure("404", "HeadObject", message="Not Found") from err
 
     def copy_object(
-        self, *, Bucket: str, Key: str, CopySource: dict[str, str], CopySourceIfMatch: str = ""
+        self, *, Bucket: str, Key: str, CopySource: dict[str, str], CopySourceIfMatch: str = "", IfNoneMatch: str = ""
     ) -> dict[str, Any]:
-        with self._call("copy_object", Bucket, Key):
+        with self._call("copy_object", Bucket, Key) as objects:
+            if IfNoneMatch == "*" and Key in objects:
+                raise failure("PreconditionFailed", "CopyObject")
             source = self._find(CopySource["Bucket"], CopySource["Key"], CopySource.get("VersionId", ""), "CopyObject")
             if CopySourceIfMatch and CopySourceIfMatch != source.etag:
                 raise failure("PreconditionFailed", "CopyObject")
@@ -106,6 +108,11 @@ class MemoryS3:
             if kept:
                 objects[Key] = kept
             return {}
+
+    def list_objects_v2(self, *, Bucket: str, Prefix: str = "", StartAfter: str = "") -> dict[str, Any]:
+        after = [item for page in self.paginate(Bucket=Bucket, Prefix=Prefix) for item in page.get("Contents", [])]
+        found = [item for item in after if item["Key"].encode() > StartAfter.encode()]
+        return {"Contents": found[:1_000], "IsTruncated": len(found) > 1_000} if found else {"IsTruncated": False}
 
     def get_paginator(self, operation: str) -> MemoryS3:
         assert operation == "list_objects_v2"

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from include.batches import list_pending, plan_batches, write_batches
-from include.decide import MAX_BATCHES_A_RUN, Backlog, Decision, count_backlog, decide, model_cost_usd
+from include.decide import (
+    INFER_TASKS,
+    MAX_BATCHES_A_RUN,
+    Backlog,
+    Decision,
+    batch_size,
+    count_backlog,
+    decide,
+    model_cost_usd,
+)
 from include.model_state import ModelState
 from include.settings import Settings
 from tests.include.conftest import BuildSettings
@@ -105,7 +114,7 @@ class TestDecision:
     def test_one_image_is_worth_a_start_by_default(self, settings: Settings) -> None:
         decision = choose(settings, 1)
         assert decision.start
-        assert decision.reason.startswith("Start: 1 image in 1 batch with 1 inference unit: about 0.5 model minutes")
+        assert decision.reason.startswith("Start: 1 image in 1 batch with 1 inference unit: about 0.3 model minutes")
 
     @pytest.mark.parametrize(
         ("count", "rate", "units"),
@@ -152,7 +161,7 @@ class TestDecision:
 
     def test_the_price_follows_from_minutes_units_and_settings(self, build_settings: BuildSettings) -> None:
         decision = choose(build_settings(price_per_unit_hour_usd=6.0), 5 * 60 * 10, units=2)
-        assert decision.predicted_minutes == pytest.approx(5.5)
+        assert decision.predicted_minutes == pytest.approx(5.25)
         assert decision.predicted_cost_usd == pytest.approx(6 * 2 * 6.0 / 60)
         assert f"${decision.predicted_cost_usd:.2f}" in decision.reason
 
@@ -189,3 +198,35 @@ class TestDecision:
 )
 def test_begun_minutes_are_billed_in_full(seconds: float, units: int, cost: float) -> None:
     assert model_cost_usd(seconds, units, 4.0) == pytest.approx(cost, abs=0.005)
+
+
+class TestBatchSize:
+    def test_ten_minutes_of_work_are_one_tasks(self, settings: Settings) -> None:
+        assert batch_size(3_000, ModelState(images_per_second=5), settings) == 3_000
+
+    def test_of_more_all_that_call_at_the_same_time_get_equal_parts(self, settings: Settings) -> None:
+        assert batch_size(5_000, ModelState(images_per_second=5), settings) == 1_250
+
+    @pytest.mark.parametrize("rate", [5, 16])
+    @pytest.mark.parametrize("count", [9_601, 30_000, 123_456])
+    def test_a_batch_is_worth_ten_minutes_of_a_tasks_part_and_the_last_ones_end_together(
+        self, settings: Settings, rate: float, count: int
+    ) -> None:
+        size = batch_size(count, ModelState(images_per_second=rate), settings)
+        assert size <= 600 * rate / INFER_TASKS + 1
+        assert math.ceil(count / size) % INFER_TASKS == 0
+        assert count % size == 0 or count % size > 0.6 * size
+
+    def test_where_nothing_is_known_the_assumed_rate_counts(self, build_settings: BuildSettings) -> None:
+        settings = build_settings(assumed_images_per_second=2)
+        assert batch_size(1_200_000, ModelState(), settings) == 600
+
+    def test_more_units_do_more_in_that_time(self, build_settings: BuildSettings) -> None:
+        settings = build_settings(inference_units_min=2)
+        assert batch_size(6_000, ModelState(images_per_second=5), settings) == 6_000
+
+    def test_the_setting_is_the_most(self, build_settings: BuildSettings) -> None:
+        assert batch_size(1_000_000, ModelState(images_per_second=50), build_settings(batch_size=100)) == 100
+
+    def test_nothing_is_no_reason_to_fail(self, settings: Settings) -> None:
+        assert batch_size(0, ModelState(), settings) == 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 from botocore.session import get_session
 
+from include import calling, layout
 from include import infer as infer_module
+from include.calling import KINDS, kind_of
 from include.errors import LeaseLostError, ModelNotRunningError, TerminalError, TransientError
-from include.infer import CHECKPOINT_IMAGES, KINDS, InferReport, infer, kind_of
+from include.infer import CHECKPOINT_IMAGES, InferReport, forget_inferred, infer, not_inferred, note_inferred
 from include.outcomes import Checked, Outcome, read_outcomes, write_part, write_preflight
 from include.pacing import Pacer
 from include.settings import Settings
@@ -26,8 +29,10 @@ from tests.include.scripted_model import ScriptedModel, labelled, refusal
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backing off and pacing take no time: their lengths are not what is tested here."""
-    monkeypatch.setattr(infer_module, "FIRST_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(calling, "FIRST_BACKOFF_SECONDS", 0.0)
     monkeypatch.setattr(infer_module, "LAST_CALLS_SECONDS", 0.2)
+    monkeypatch.setattr(calling, "TRY_SECONDS", 0.0)
+    monkeypatch.setattr(infer_module, "LOOK_SECONDS", 0.002)
 
 
 @pytest.fixture
@@ -42,6 +47,9 @@ class Stage:
         self.s3, self.settings, self.model = s3, settings, model
         self.seconds: Callable[[], float] = itertools.count(step=0.0001).__next__
         self.renew: Callable[[], object] = lambda: None
+        self.status: Callable[[], str] = lambda: "RUNNING"
+        self.wait_seconds = 0.0
+        self.others_left: Callable[[], bool] = lambda: False
 
     def checked(self, *entries: Checked) -> Stage:
         write_preflight(self.s3, FINAL, "b", entries)
@@ -62,6 +70,9 @@ class Stage:
             now=lambda: NOW,
             monotonic=self.seconds,
             renew_lease=self.renew,
+            describe_model=lambda: {"Status": self.status(), "StatusMessage": "for a reason"},
+            wait_seconds=self.wait_seconds,
+            others_left=self.others_left,
         )
 
     @property
@@ -98,7 +109,7 @@ class TestBlame:
     ) -> None:
         stage.model.always = refusal("ThrottlingException")
         stage.seconds = itertools.count(step=1.0).__next__
-        monkeypatch.setattr(Pacer, "wait", lambda self: None)
+        monkeypatch.setattr(Pacer, "wait", lambda self: 0.0)
         with pytest.raises(TransientError, match="refused every call"):
             stage.ready(4).run()
 
@@ -106,7 +117,7 @@ class TestBlame:
 class TestCalls:
     def test_one_paid_call_an_image_and_nothing_else_but_checkpoints(self, stage: Stage) -> None:
         report = stage.ready(250).run()
-        assert report == InferReport(250, 250, 0, 250, 0, NOW, NOW)
+        assert report == InferReport(250, 250, 0, 250, 0, None, NOW, NOW, NOW, NOW, report.latency_seconds)
         assert set(stage.model.served.values()) == {1}
         operations = [operation for operation, _, _ in stage.s3.calls]
         assert operations[:2] == ["get_object", "list_objects_v2"]
@@ -170,7 +181,8 @@ class TestOutcomes:
         assert (bad.status, bad.error_code, bad.error_message) == ("FAILED", code, "told so")
 
     @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "ThrottlingException"])
-    def test_throttling_never_loses_an_image(self, stage: Stage, code: str) -> None:
+    def test_throttling_never_loses_an_image(self, stage: Stage, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Pacer, "wait", lambda self: 0.0)
         stage.ready(30)
         for each in images(30)[::3]:
             stage.model.answers(each.key, *[refusal(code)] * 20)
@@ -191,7 +203,7 @@ class TestOutcomes:
     )
     def test_what_passes_is_tried_again(self, stage: Stage, passing: Exception) -> None:
         stage.ready(3)
-        stage.model.answers(images(3)[1].key, *[passing] * (infer_module.ATTEMPTS - 1))
+        stage.model.answers(images(3)[1].key, *[passing] * (calling.ATTEMPTS - 1))
         assert stage.run().labelled == 3
 
     def test_an_image_that_always_fails_while_others_succeed_is_to_blame(self, stage: Stage) -> None:
@@ -206,7 +218,7 @@ class TestOutcomes:
 class TestTheRunIsOver:
     def test_an_outage_blames_no_image_and_ends_in_a_retry(self, stage: Stage) -> None:
         stage.model.always = refusal("InternalServerError", 500)
-        stage.seconds = itertools.count(step=infer_module.OUTAGE_SECONDS / 3).__next__
+        stage.seconds = itertools.count(step=calling.OUTAGE_SECONDS / 3).__next__
         with pytest.raises(TransientError, match="has failed for .* s without a success"):
             stage.ready(10).run()
         assert stage.outcomes == {}
@@ -221,7 +233,8 @@ class TestTheRunIsOver:
                 raise refusal("InternalServerError", 500)
 
         stage.model.before_each = down
-        assert stage.ready(30).run() == InferReport(30, 30, 0, 30 + refusals, 0, NOW, NOW)
+        report = stage.ready(30).run()
+        assert (report.labelled, report.failed, report.calls) == (30, 0, 30 + refusals)
 
     def test_an_image_that_fails_all_alone_is_to_blame_in_the_end(self, stage: Stage) -> None:
         stage.seconds = itertools.count(step=1.0).__next__
@@ -231,7 +244,8 @@ class TestTheRunIsOver:
 
     def test_a_model_that_is_not_running_says_what_to_do(self, stage: Stage) -> None:
         stage.model.always = refusal("ResourceNotReadyException")
-        with pytest.raises(ModelNotRunningError, match=r"not RUNNING .*clear start_model \(not only failed tasks\)"):
+        stage.status = lambda: "STOPPED"
+        with pytest.raises(ModelNotRunningError, match=r"is STOPPED .*clear start_model \(not only failed tasks\)"):
             stage.ready(100).run()
         assert len(stage.model.requests) <= stage.settings.inference_threads
         assert stage.outcomes == {}
@@ -274,7 +288,7 @@ class TestTheRunIsOver:
 
         stage.model.before_each = lambda key: is_lost.wait(5) if len(stage.model.requests) >= 250 else None
         stage.renew = lost
-        stage.seconds = itertools.count(step=0.2).__next__
+        stage.seconds = itertools.count(step=0.02).__next__
         with pytest.raises(LeaseLostError):
             stage.ready(3_000).run()
         assert 250 <= len(stage.outcomes) < 3_000
@@ -291,7 +305,8 @@ class TestCheckpoints:
 
     def test_a_slow_model_is_checkpointed_by_time(self, stage: Stage) -> None:
         stage.seconds = itertools.count(step=0.5).__next__
-        stage.ready(20).run()
+        stage.model.before_each = lambda key: time.sleep(0.01)
+        stage.ready(40).run()
         assert len(stage.s3.keys(FINAL, "batches/outcomes/b/part-")) > 1
 
     @pytest.mark.parametrize("dies_at", range(3, 8))
@@ -334,7 +349,8 @@ class TestCheckpoints:
         under_way, interrupted = threading.Barrier(5), threading.Event()
 
         def hold(key: str) -> None:
-            if not interrupted.is_set():
+            # The first image is called for alone.
+            if len(stage.model.requests) and not interrupted.is_set():
                 under_way.wait(5)
                 interrupted.wait(5)
 
@@ -348,7 +364,7 @@ class TestCheckpoints:
         with pytest.raises(SystemExit):
             stage.ready(50).run()
         assert set(stage.outcomes) == set(stage.model.served)
-        assert len(stage.outcomes) == 4
+        assert len(stage.outcomes) == 5
 
     def test_a_checkpoint_that_fails_is_an_error_and_not_a_loss(self, stage: Stage) -> None:
         stage.ready(150)
@@ -367,12 +383,92 @@ class TestCheckpoints:
         assert images(150)[7].key not in stage.model.served
         assert len(stage.outcomes) == 150
 
+    def test_once_the_others_have_left_it_looks_for_the_whole_rate_and_only_then(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        taken: list[int] = []
+        looks = iter([False, False, True, True, True, True])
+        monkeypatch.setattr(Pacer, "take_all", lambda self: taken.append(1))
+        stage.others_left = lambda: next(looks, True)
+        stage.seconds = itertools.count(step=0.5).__next__
+        stage.model.before_each = lambda key: time.sleep(0.01)
+        stage.ready(100).run()
+        assert taken == [1]
+        assert len(list(looks)) == 3
+
     def test_the_lease_is_renewed_while_it_works(self, stage: Stage) -> None:
         renewed: list[int] = []
         stage.renew = lambda: renewed.append(1)
         stage.seconds = itertools.count(step=0.5).__next__
         stage.ready(300).run()
         assert renewed
+
+
+class TestWaiting:
+    """Workers are ready before the model is RUNNING, so that it never bills while one starts."""
+
+    @pytest.fixture
+    def starting(self, stage: Stage) -> Stage:
+        stage.status = lambda: "STARTING"
+        stage.wait_seconds = 1e9
+        return stage
+
+    def test_a_starting_model_is_tried_with_one_image_until_it_lets_it_in(self, starting: Stage) -> None:
+        starting.model.answers("photos/00000.jpg", *[refusal("ResourceNotReadyException")] * 5)
+        report = starting.ready(20).run()
+        assert (report.labelled, report.calls) == (20, 20)
+        assert len(starting.model.requests) == 25
+        assert {request["Image"]["S3Object"]["Name"] for request in starting.model.requests[:6]} == {"photos/00000.jpg"}
+
+    def test_when_it_was_last_seen_not_running_is_told_apart_from_the_first_call(self, starting: Stage) -> None:
+        starting.model.answers("photos/00000.jpg", *[refusal("ResourceNotReadyException")] * 3)
+        assert starting.ready(1).run().not_running_at == NOW
+
+    def test_it_is_waited_for_no_longer_than_a_start_may_take(self, starting: Stage) -> None:
+        starting.model.always = refusal("ResourceNotReadyException")
+        starting.wait_seconds = 30.0
+        starting.seconds = itertools.count(step=1.0).__next__
+        with pytest.raises(ModelNotRunningError):
+            starting.ready(3).run()
+
+    @pytest.mark.parametrize("status", ["STOPPED", "STOPPING", "FAILED", "TRAINING_COMPLETED"])
+    def test_a_model_that_nobody_has_started_is_not_waited_for(self, starting: Stage, status: str) -> None:
+        starting.model.always = refusal("ResourceNotReadyException")
+        starting.status = lambda: status
+        with pytest.raises(ModelNotRunningError, match=rf"{status} \(for a reason\).*clear start_model"):
+            starting.ready(3).run()
+        assert len(starting.model.requests) == 1
+
+    def test_nor_is_one_that_runs_but_does_not_answer_for_long(self, starting: Stage) -> None:
+        starting.model.always = refusal("ResourceNotReadyException")
+        starting.status = lambda: "RUNNING"
+        starting.seconds = itertools.count(step=1.0).__next__
+        with pytest.raises(ModelNotRunningError, match="RUNNING, and has not answered for 6. s"):
+            starting.ready(3).run()
+
+    def test_a_start_that_fails_meanwhile_ends_the_wait(self, starting: Stage) -> None:
+        starting.model.always = refusal("ResourceNotReadyException")
+        starting.seconds = itertools.count(step=1.0).__next__
+        statuses = iter(["STARTING", "STARTING", "FAILED"])
+        starting.status = lambda: next(statuses)
+        with pytest.raises(ModelNotRunningError):
+            starting.ready(3).run()
+
+    def test_a_model_that_runs_already_was_never_seen_not_running(self, stage: Stage) -> None:
+        assert stage.ready(1).run().not_running_at is None
+
+    def test_the_lease_is_renewed_meanwhile(self, starting: Stage) -> None:
+        renewed = threading.Event()
+        starting.model.always = refusal("ResourceNotReadyException")
+        starting.seconds = itertools.count(step=0.5).__next__
+
+        def renew() -> None:
+            renewed.set()
+            starting.model.always = None
+
+        starting.renew = renew
+        assert starting.ready(3).run().labelled == 3
+        assert renewed.is_set()
 
 
 class TestReport:
@@ -395,10 +491,43 @@ class TestReport:
             now=now,
             monotonic=stage.seconds,
             renew_lease=stage.renew,
+            describe_model=lambda: {"Status": "RUNNING"},
         )
         assert report.first_call_at == NOW
         assert report.last_call_at is not None
         assert report.last_call_at > NOW
+
+
+class TestTheLastOfTheRun:
+    """Whoever returns last asks for the stop: so every task must be able to tell, and none too early."""
+
+    BATCHES = tuple(layout.pending_batch(priority="0", created=NOW, batch_id=name) for name in ("aa", "bb", "cc"))
+
+    def is_last(self, s3: MemoryS3, batch_id: str, run_id: str = "r") -> bool:
+        note_inferred(s3, FINAL, run_id, batch_id)
+        return not not_inferred(s3, FINAL, run_id, self.BATCHES)
+
+    def test_it_is_when_all_others_have_called_for_theirs(self, s3: MemoryS3) -> None:
+        assert [self.is_last(s3, batch_id) for batch_id in ("bb", "aa", "cc")] == [False, False, True]
+
+    def test_repeating_a_batch_does_not_count_for_another(self, s3: MemoryS3) -> None:
+        assert not any(self.is_last(s3, batch_id) for batch_id in ("aa", "bb", "aa", "bb"))
+
+    def test_batches_that_the_run_no_longer_has_do_not_count(self, s3: MemoryS3) -> None:
+        for batch_id in ("xx", "yy", "zz"):
+            self.is_last(s3, batch_id)
+        assert not self.is_last(s3, "aa")
+
+    def test_other_runs_do_not_count(self, s3: MemoryS3) -> None:
+        for batch_id in ("aa", "bb"):
+            self.is_last(s3, batch_id, run_id="another")
+        assert not self.is_last(s3, "cc")
+
+    def test_nothing_of_it_stays(self, s3: MemoryS3) -> None:
+        before = s3.contents(FINAL)
+        self.is_last(s3, "aa")
+        forget_inferred(s3, FINAL, "r")
+        assert s3.contents(FINAL) == before
 
 
 @pytest.mark.parametrize(

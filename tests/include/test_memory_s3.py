@@ -40,6 +40,8 @@ def conversation(s3: Any, bucket: str) -> Iterator[Any]:
     yield said(lambda: s3.copy_object(Bucket=bucket, Key="c", CopySource=source, CopySourceIfMatch=first))
     s3.copy_object(Bucket=bucket, Key="c", CopySource=source)
     yield said(lambda: s3.copy_object(Bucket=bucket, Key="c", CopySource={"Bucket": bucket, "Key": "none"}))
+    yield said(lambda: s3.copy_object(Bucket=bucket, Key="c", CopySource=source, IfNoneMatch="*"))
+    yield said(lambda: s3.copy_object(Bucket=bucket, Key="new", CopySource=source, IfNoneMatch="*"))
     yield said(lambda: s3.get_object(Bucket=bucket, Key="c"))
     yield said(lambda: s3.delete_object(Bucket=bucket, Key="a"))
     yield said(lambda: s3.delete_object(Bucket=bucket, Key="a"))
@@ -48,6 +50,9 @@ def conversation(s3: Any, bucket: str) -> Iterator[Any]:
     for prefix in ("", "Z/", "none/"):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         yield [(item["Key"], item["ETag"], item["Size"]) for page in pages for item in page.get("Contents", [])]
+    for start in ("", "Z/é 🦊", "Z/é 🦊+%.jpg", "b", "none"):
+        page = s3.list_objects_v2(Bucket=bucket, Prefix="", StartAfter=start)
+        yield [item["Key"] for item in page.get("Contents", [])], page["IsTruncated"]
 
 
 def versions(s3: Any, bucket: str) -> Iterator[Any]:

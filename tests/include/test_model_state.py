@@ -65,6 +65,10 @@ class TestLease:
         assert [operation for operation, _, _ in s3.calls] == ["get_object"]
         assert store.renew(MINE, minutes=10, now=later(6)).expires_at == later(16)
 
+    def test_a_lease_made_long_for_a_start_is_shortened_to_what_a_crash_may_cost(self, store: ModelStateStore) -> None:
+        store.acquire(MINE, minutes=50, now=NOW)
+        assert store.renew(MINE, minutes=10, now=later(1)).expires_at == later(11)
+
     def test_a_lease_that_ran_out_unnoticed_is_renewed(self, store: ModelStateStore) -> None:
         store.acquire(MINE, minutes=10, now=NOW)
         assert store.renew(MINE, minutes=10, now=later(30)).expires_at == later(40)

@@ -8,7 +8,9 @@ import pytest
 
 from include import objects
 from include.parallel import in_parallel, in_slices
+from include.settings import Settings
 from tests.include.memory_s3 import MemoryS3, failure
+from tests.include.samples import AWKWARD_KEYS
 
 
 def test_what_is_not_there_is_none(s3: MemoryS3) -> None:
@@ -55,6 +57,52 @@ def test_any_other_error_of_a_write_is_raised(s3: MemoryS3) -> None:
     s3.refuse["put_object", "key"] = failure("AccessDenied", "PutObject", 403)
     with pytest.raises(Exception, match="AccessDenied"):
         objects.write_if(s3, "final", "key", b"", etag=None)
+
+
+class TestPerhapsThere:
+    KEYS = tuple(f"labels/inbox/{key}.json" for key in (*AWKWARD_KEYS, *(f"shop/{n:05d}.jpg" for n in range(2_500))))
+
+    def test_one_listing_answers_for_a_thousand_keys(self, s3: MemoryS3) -> None:
+        there = set(self.KEYS[::2])
+        for key in there:
+            s3.put_object(Bucket="final", Key=key, Body=b"")
+        s3.calls.clear()
+        assert objects.perhaps_there(s3, "final", self.KEYS) == there
+        assert [operation for operation, _, _ in s3.calls] == ["list_objects_v2"] * 2
+
+    def test_one_call_tells_that_nothing_is_there(self, s3: MemoryS3) -> None:
+        s3.put_object(Bucket="final", Key="labels/elsewhere/shop/00001.jpg.json", Body=b"")
+        s3.calls.clear()
+        assert objects.perhaps_there(s3, "final", self.KEYS) == set()
+        assert len(s3.calls) == 1
+
+    def test_the_first_and_the_last_key_are_found(self, s3: MemoryS3) -> None:
+        there = {min(self.KEYS), max(self.KEYS)}
+        for key in there:
+            s3.put_object(Bucket="final", Key=key, Body=b"")
+        assert objects.perhaps_there(s3, "final", self.KEYS) == there
+
+    def test_keys_scattered_over_a_full_bucket_are_left_to_be_asked_for(self, s3: MemoryS3) -> None:
+        for key in self.KEYS:
+            s3.put_object(Bucket="final", Key=key, Body=b"")
+        s3.calls.clear()
+        scattered = {f"{key}~" for key in self.KEYS[::20]}
+        perhaps = objects.perhaps_there(s3, "final", scattered)
+        assert 0 < len(scattered) - len(perhaps) < objects.LISTING_IS_WORTH, (
+            "one page spoke for these, and no second was tried"
+        )
+        assert len(s3.calls) == 1
+
+    def test_a_few_keys_are_left_to_be_asked_for(self, s3: MemoryS3) -> None:
+        few = self.KEYS[: objects.LISTING_IS_WORTH - 1]
+        assert objects.perhaps_there(s3, "final", few) == set(few)
+        assert not s3.calls
+
+    def test_local_aws_lists_in_the_same_order(self, aws_s3: Any, aws_settings: Settings) -> None:
+        there = set(self.KEYS[:200:3])
+        for key in there:
+            aws_s3.put_object(Bucket=aws_settings.final_bucket, Key=key, Body=b"")
+        assert objects.perhaps_there(aws_s3, aws_settings.final_bucket, self.KEYS) == there
 
 
 def test_the_same_lines_are_the_same_bytes() -> None:

@@ -21,7 +21,19 @@ from include.preflight import HEADER_BYTES, MAX_BYTES, examine, preflight
 from include.settings import Settings
 from tests.include.conftest import BuildSettings
 from tests.include.memory_s3 import MemoryS3, failure
-from tests.include.samples import AWKWARD_KEYS, FINAL, INBOX, MODEL_ARN, NOW, image, noise, outcome, picture, uploaded
+from tests.include.samples import (
+    AWKWARD_KEYS,
+    FINAL,
+    INBOX,
+    MODEL_ARN,
+    NOW,
+    image,
+    images,
+    noise,
+    outcome,
+    picture,
+    uploaded,
+)
 
 BATCH = "0123456789abcdef"
 
@@ -314,6 +326,18 @@ class TestEarlierResults:
         reason = {"etag": told.etag, "model-arn": MODEL_ARN, "status": status}
         s3.put_object(Bucket=FINAL, Key="quarantine/inbox/a.jpg.error.json", Body=b"{}", Metadata=reason)
         assert check(s3, settings, told)[0].is_ready is again
+
+    def test_in_a_large_batch_only_images_with_a_result_are_asked_for(self, s3: MemoryS3, settings: Settings) -> None:
+        told = [uploaded(s3, each, picture()) for each in images(300)]
+        self.labelled(s3, told[7].key, told[7].etag)
+        self.labelled(s3, told[8].key, "other")
+        reason = {"etag": told[9].etag, "model-arn": MODEL_ARN, "status": "REJECTED"}
+        s3.put_object(Bucket=FINAL, Key=f"quarantine/inbox/{told[9].key}.error.json", Body=b"{}", Metadata=reason)
+        self.labelled(s3, told[10].key, told[10].etag)
+        s3.calls.clear()
+        found = check(s3, settings, *told[:10], replace(told[10], force=True), *told[11:])
+        assert [number for number, entry in enumerate(found) if entry.already_labelled] == [7, 9]
+        assert sum(operation == "head_object" for operation, _, _ in s3.calls) == 1 + 2 + 2
 
 
 class TestConversion:

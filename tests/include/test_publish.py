@@ -197,6 +197,29 @@ class TestOriginals:
         assert self.filed(s3, settings, ended(told)) == ([], ["images/inbox/f/a.jpg"], [])
         assert s3.contents(FINAL, "images/") == {"images/inbox/f/a.jpg": picture()}
 
+    def test_a_name_that_is_free_is_not_asked_for_first(self, s3: MemoryS3, settings: Settings) -> None:
+        batch = inferred(s3, settings, ended(uploaded(s3, image("a.jpg"), picture())))
+        s3.calls.clear()
+        run(s3, settings, batch)
+        assert "head_object" not in [operation for operation, _, _ in s3.calls]
+
+    @pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])
+    def test_what_takes_the_name_at_the_same_moment_is_not_overwritten(
+        self, s3: MemoryS3, settings: Settings, monkeypatch: pytest.MonkeyPatch, code: str
+    ) -> None:
+        copy = s3.copy_object
+
+        def too_late(**parameters: Any) -> Any:
+            if parameters.get("IfNoneMatch"):
+                s3.put_object(Bucket=FINAL, Key="images/inbox/a.jpg", Body=b"another")
+                raise failure(code, "CopyObject", 412)
+            return copy(**parameters)
+
+        monkeypatch.setattr(s3, "copy_object", too_late)
+        told = uploaded(s3, image("a.jpg"), picture())
+        run(s3, settings, inferred(s3, settings, ended(told)))
+        assert sorted(s3.contents(FINAL, "images/").values()) == sorted([picture(), b"another"])
+
     @pytest.mark.parametrize("status", ["REJECTED", "FAILED"])
     def test_what_could_not_be_labelled_goes_to_quarantine(self, s3: MemoryS3, settings: Settings, status: str) -> None:
         told = uploaded(s3, image("a.jpg"), b"hello")

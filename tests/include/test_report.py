@@ -26,9 +26,27 @@ def at(seconds: float) -> datetime:
 
 
 TIMES = ModelTimes(at(0), at(600), at(660), at(690))
+
+
+def called(images: int, first: float, last: float, *, failed: int = 0, throttled: int = 0, **times: Any) -> InferReport:
+    """A batch that was called for from one second to another."""
+    return InferReport(
+        images=images,
+        labelled=images - failed,
+        failed=failed,
+        calls=images + throttled,
+        throttled_calls=throttled,
+        first_call_at=at(first),
+        up_to_speed_at=at(times.get("up_to_speed", first)),
+        out_of_images_at=at(times.get("out_of_images", last)),
+        last_call_at=at(last),
+        latency_seconds=times.get("latency"),
+    )
+
+
 INFERRED = [
-    InferReport(100, 95, 5, 120, 20, at(610), at(650)),
-    InferReport(200, 200, 0, 210, 10, at(605), at(655)),
+    called(100, 610, 650, failed=5, throttled=20, up_to_speed=612, out_of_images=649, latency=0.2),
+    called(200, 605, 655, throttled=10, up_to_speed=608, out_of_images=654, latency=0.4),
     InferReport(),
 ]
 PUBLISHED = [
@@ -66,10 +84,26 @@ def test_times_are_of_the_whole_run(settings: Settings) -> None:
     assert report.idle_after_last_call_seconds == 5
 
 
+def test_what_the_model_ran_for_without_being_fully_used_is_itemised(settings: Settings) -> None:
+    report = build(settings)
+    assert report.ramp_seconds == 3  # from 605 to 608, when the first rate was known
+    assert report.tail_seconds == 6  # from 649, when the first of the last tasks had called for all of its images
+
+
+def test_tasks_that_ended_long_before_are_no_tail(settings: Settings) -> None:
+    earlier = [called(100, 601, 620, out_of_images=619), called(100, 601, 630, out_of_images=629)]
+    assert build(settings, inferred=[*earlier, *INFERRED]).tail_seconds == 6
+
+
 def test_what_the_model_served_and_how_well_it_was_used(settings: Settings) -> None:
     report = build(settings)
     assert report.images_per_second == 6.0  # 300 in 50 seconds
     assert report.utilisation == round(50 / 90, 4)
+
+
+def test_it_is_used_badly_where_it_is_known_to_serve_more(settings: Settings) -> None:
+    report = build(settings, known_rate=6.0)  # of each of two units
+    assert report.utilisation == round(300 / 12 / 90, 4)
 
 
 def test_cost_counts_begun_minutes_of_every_unit(settings: Settings) -> None:
@@ -106,7 +140,7 @@ def test_a_model_that_ran_for_nothing_costs_all_the_same(settings: Settings) -> 
 
 
 def test_a_run_that_stopped_before_its_first_call_has_no_negative_idleness(settings: Settings) -> None:
-    late = [InferReport(1, 1, 0, 1, 0, at(599), at(700))]
+    late = [called(1, 599, 700)]
     report = build(settings, inferred=late)
     assert (report.idle_before_first_call_seconds, report.idle_after_last_call_seconds) == (0, 0)
     assert report.utilisation == 1.0
@@ -136,17 +170,22 @@ class TestLearning:
     def store(self, s3: MemoryS3, settings: Settings) -> ModelStateStore:
         return ModelStateStore.of(s3, FINAL, settings.model)
 
-    def test_the_rate_is_learned_of_one_unit(self, store: ModelStateStore, settings: Settings) -> None:
-        learn(store, build(settings), TIMES)
-        assert store.read() == ModelState(images_per_second=3.0, start_seconds=600)
+    def test_the_rate_is_learned_of_one_unit_without_the_first_burst(
+        self, store: ModelStateStore, settings: Settings
+    ) -> None:
+        learn(store, build(settings), INFERRED, TIMES)
+        learned = store.read()
+        assert learned.images_per_second == 300 / (50 + 1) / 2
+        assert learned.start_seconds == 600
+        assert learned.latency_seconds == pytest.approx(0.3)
 
     def test_too_few_calls_teach_no_rate(self, store: ModelStateStore, settings: Settings) -> None:
-        few = [InferReport(5, 5, 0, CALLS_WORTH_LEARNING_FROM + 4, 5, at(610), at(611))]
-        learn(store, build(settings, inferred=few), TIMES)
+        few = [called(CALLS_WORTH_LEARNING_FROM - 1, 610, 611, throttled=5)]
+        learn(store, build(settings, inferred=few), few, TIMES)
         assert store.read() == ModelState(start_seconds=600)
 
     def test_an_hour_without_work_teaches_nothing(self, store: ModelStateStore, settings: Settings) -> None:
         store.update(lambda _: ModelState(images_per_second=3.0, start_seconds=600))
         idle = build(settings, decision=Decision(False, ""), inferred=[], published=[], times=ModelTimes())
-        learn(store, idle, ModelTimes())
+        learn(store, idle, [], ModelTimes())
         assert store.read() == ModelState(images_per_second=3.0, start_seconds=600)

@@ -74,6 +74,8 @@ RUNS_DESIGNED = [
     "inference_units",
     "model_running_seconds",
     "idle_before_first_call_seconds",
+    "ramp_seconds",
+    "tail_seconds",
     "idle_after_last_call_seconds",
     "images_per_second",
     "utilisation",

@@ -53,7 +53,13 @@ def stopping(deployment: Deployment, world: World) -> Iterator[str]:
     world.aws.settings(stop_seconds=AGES)
     run_id = deployment.trigger()
     wait_for("the model is STOPPING", lambda: world.status() == "STOPPING")
+    deployment.wait_for_task(run_id, "stop_model", "running")
     yield run_id
+
+
+def refuse_the_last_calls_stop(world: World) -> None:
+    """The stop that infer requests with its last answer is refused: what is left are the lines behind it."""
+    world.network.refuse("^StopProjectVersion", times=1)
 
 
 def assert_safe(world: World) -> None:

@@ -16,6 +16,7 @@ from tests.integration.situations import (
     assert_safe,
     has_report,
     labelling,
+    refuse_the_last_calls_stop,
     requesting_start,
     starting,
     stopping,
@@ -101,6 +102,7 @@ def test_a_run_marked_failed_while_it_stops_the_model_goes_on_stopping_it(deploy
 def test_a_teardown_marked_success_by_hand_leaves_the_model_to_the_watchdog(
     deployment: Deployment, world: World
 ) -> None:
+    refuse_the_last_calls_stop(world)
     with labelling(deployment, world) as run_id:
         # The teardown first looks at the model: that is where it is killed.
         held = world.network.holding("^DescribeProjectVersions")
@@ -124,6 +126,7 @@ def test_a_teardown_marked_success_by_hand_leaves_the_model_to_the_watchdog(
 
 
 def test_a_dag_paused_midway_leaves_the_model_to_the_watchdog(deployment: Deployment, world: World) -> None:
+    refuse_the_last_calls_stop(world)
     with labelling(deployment, world) as run_id:
         deployment.pause()
     wait_for("inference has ended", lambda: deployment.states(run_id)["infer"] == {"success"})
@@ -139,6 +142,7 @@ def test_a_dag_paused_midway_leaves_the_model_to_the_watchdog(deployment: Deploy
 
 
 def test_a_dag_file_broken_midway_leaves_the_model_to_the_watchdog(deployment: Deployment, world: World) -> None:
+    refuse_the_last_calls_stop(world)
     with labelling(deployment, world) as run_id:
         deployment.change_dag(lambda text: text + "\nimport there_is_no_such_module\n")
         wait_for("the broken Dag is noticed", deployment.has_import_error)
@@ -184,7 +188,7 @@ def test_clearing_failed_tasks_only_says_what_to_do_and_clearing_one_batch_start
     assert "start_model" not in cleared
     assert deployment.wait(run_id) == "failed"
     message = deployment.log(run_id, "infer", try_number=2, map_index=failed)
-    assert "The model is not RUNNING" in message
+    assert "The model is STOPPED" in message
     assert "clear start_model (not only failed tasks)" in message
     assert world.times_run() == 1, "the model was not started for it"
     assert_safe(world)

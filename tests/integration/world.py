@@ -29,8 +29,9 @@ QUICK = {
 }
 T = TypeVar("T")
 
-# A pace that is known already, so that a run of a few images does not spend its time finding it.
-KNOWN = ModelState(images_per_second=100.0, start_seconds=1.0)
+# A pace that is known already, so that a run of a few images does not spend its time finding it. How long the model takes to
+# start is not known: every run waits for it to the end.
+KNOWN = ModelState(images_per_second=100.0)
 
 
 def wait_for(what: str, look: Callable[[], T], *, seconds: float = 120) -> T:

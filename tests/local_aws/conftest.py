@@ -18,6 +18,7 @@ DEFAULTS = {
     "account_tps": 1000,
     "control_tps": 1000,
     "inference_latency": 0,
+    "inference_latency_spread": 0,
     "describe_delay": 0,
     "max_running_models": 2,
     "stop_while_starting": "accept",

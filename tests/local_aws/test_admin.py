@@ -30,6 +30,7 @@ def test_settings_are_read_and_changed(aws: LocalAws) -> None:
         ({"start_seconds": -1}, "start_seconds"),
         ({"start_seconds": "10"}, "start_seconds"),
         ({"tps_per_unit": 0}, "tps_per_unit"),
+        ({"inference_latency_spread": -0.1}, "inference_latency_spread"),
         ({"stop_while_starting": "perhaps"}, "accept, refuse"),
     ],
 )
@@ -55,7 +56,7 @@ def test_a_model_s_status_can_be_set_and_only_to_one_that_exists(aws: LocalAws, 
 
 
 def test_reset_drops_what_is_stored_and_keeps_the_settings() -> None:
-    with LocalAws("--control-tps", "100") as aws:
+    with LocalAws("--control-tps", "100", "--inference-latency-spread", "0.45") as aws:
         s3, sqs, rekognition = (aws.client(each) for each in ("s3", "sqs", "rekognition"))
         for _ in range(2):
             s3.create_bucket(Bucket="inbox")
@@ -74,7 +75,8 @@ def test_reset_drops_what_is_stored_and_keeps_the_settings() -> None:
         assert s3.list_buckets()["Buckets"] == []
         assert "QueueUrls" not in sqs.list_queues()
         assert rekognition.describe_projects()["ProjectDescriptions"] == []
-        assert aws.settings()["control_tps"] == 100
+        settings = aws.settings()
+        assert (settings["control_tps"], settings["inference_latency_spread"]) == (100, 0.45)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ except Exception:
     [
         (("--host", "0.0.0.0"), "--allow-remote"),
         (("--start-seconds", "-1"), "start_seconds"),
+        (("--inference-latency-spread", "-1"), "inference_latency_spread"),
         (("--stop-while-starting", "maybe"), "accept"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import time
 from typing import Any
 
@@ -10,9 +12,10 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from local_aws.process import LocalAws
-from local_aws.rekognition.detection import choose
+from local_aws.rekognition.detection import LONGEST_LATENCY, choose, latency_seconds
 from local_aws.rekognition.resources import S3Location, TrainedModel
 from local_aws.rekognition.worker import Found
+from local_aws.settings import Settings, updated
 from tests.local_aws import drawings
 from tests.local_aws.models import Model, status, wait_for
 
@@ -196,3 +199,48 @@ def test_a_call_takes_at_least_the_latency_that_is_set(aws: LocalAws, rekognitio
     started = time.monotonic()
     detect(rekognition, running, {"Bytes": drawings.jpeg()})
     assert time.monotonic() - started >= 0.4
+
+
+def latencies(spread: float, *, seed: int = 0, count: int = 10_000) -> list[float]:
+    settings = updated(Settings(), {"inference_latency": 0.35, "inference_latency_spread": spread})
+    chance = random.Random(seed)
+    return sorted(latency_seconds(settings, chance) for _ in range(count))
+
+
+def test_a_latency_without_spread_is_always_the_same() -> None:
+    assert set(latencies(0.0)) == {0.35}
+
+
+def test_latencies_are_log_normal_around_the_median() -> None:
+    drawn = latencies(0.45)
+    part = len(drawn) // 100
+    # The standard normal distribution's quantiles: 5 % below -1.645, 1 % above 2.326.
+    assert drawn[50 * part] == pytest.approx(0.35, rel=0.02)
+    assert drawn[5 * part] == pytest.approx(0.35 * math.exp(-1.645 * 0.45), rel=0.05)
+    assert drawn[99 * part] == pytest.approx(0.35 * math.exp(2.326 * 0.45), rel=0.05)
+
+
+def test_no_latency_is_longer_than_ten_medians_and_the_same_seed_gives_the_same() -> None:
+    assert latencies(1e6)[-1] == pytest.approx(0.35 * LONGEST_LATENCY)
+    assert latencies(0.45) == latencies(0.45) != latencies(0.45, seed=1)
+
+
+def test_a_throttled_call_is_answered_at_once_whatever_the_latency(
+    aws: LocalAws, rekognition: Any, running: Model
+) -> None:
+    image = {"Bytes": drawings.jpeg()}
+    aws.settings(tps_per_unit=0.001)
+    detect(rekognition, running, image)
+    aws.settings(inference_latency=600, inference_latency_spread=0.45)
+    impatient = aws.client("rekognition", retries={"total_max_attempts": 1}, read_timeout=30)
+    assert refused(impatient, running, image) == "ProvisionedThroughputExceededException"
+
+
+def test_answers_that_are_remembered_are_those_of_the_content_not_of_the_key(
+    rekognition: Any, s3: Any, running: Model, bucket: str
+) -> None:
+    ball, tile = drawings.scene("ball", 558)[0], drawings.scene("tile", 559)[0]
+    for data, shape in ((ball, "ball"), (tile, "tile"), (ball, "ball")):
+        s3.put_object(Bucket=bucket, Key="k", Body=data)
+        for _ in range(2):
+            assert {each["Name"] for each in detect(rekognition, running, in_s3(bucket, "k"))} == {shape}
