@@ -97,12 +97,14 @@ class Application:
         await receive()
         if state:
             state.load()
-        keeping = asyncio.ensure_future(state.keep()) if state else None
+        closing = asyncio.Event()
+        keeping = asyncio.ensure_future(state.keep(closing)) if state else None
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if state and keeping:
-            keeping.cancel()
-            await state.save()
+        if keeping:
+            # Not cancelled: a save that has begun is finished, and what came after its copy is saved by another.
+            closing.set()
+            await keeping
         workers.close()
         await send({"type": "lifespan.shutdown.complete"})
 

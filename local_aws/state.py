@@ -6,6 +6,7 @@ The file is a line of JSON that says what wrote it, then a pickle. It is trusted
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import pickle
@@ -46,7 +47,8 @@ _UNREADABLE = (
 )
 _UNPICKLABLE = (pickle.PicklingError, AttributeError, TypeError, ValueError, RecursionError)
 
-_READS = ("Describe", "Detect", "Get", "List")
+# Detecting is none of them: it is counted by the meter.
+_READS = ("Describe", "Get", "List")
 
 
 class State:
@@ -88,18 +90,17 @@ class State:
         self._queues.replace_all(own_kept["queues"])
         self._account.restore(own_kept["rekognition"])
 
-    async def keep(self) -> None:
-        """Save every few seconds when something changed, until cancelled."""
+    async def keep(self, closing: asyncio.Event) -> None:
+        """Save every few seconds when something changed, until `closing` is set and all is saved."""
         pause = _SAVE_SECONDS
-        while True:
-            await asyncio.sleep(pause)
+        while self._is_changed or not closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(closing.wait(), pause)
             if self._is_changed:
-                pause = max(_SAVE_SECONDS, await self.save() / _SAVE_SHARE)
+                pause = max(_SAVE_SECONDS, await self._save() / _SAVE_SHARE)
 
-    async def save(self) -> float:
-        """Save now, if anything changed; the seconds that it took."""
-        if not self._is_changed:
-            return 0.0
+    async def _save(self) -> float:
+        """Save now; the seconds that it took."""
         started = time.monotonic()
         self._is_changed = False
         # The queues after S3: a message may then tell of an object too early, but no object is without its message.

@@ -47,7 +47,10 @@ def test_everything_outlives_a_restart(tmp_path: Path) -> None:
         model = Model(project_arn, version_arn, "v")
         wait_for(lambda: status(rekognition, model) == "TRAINING_COMPLETED", seconds=60)
         rekognition.start_project_version(ProjectVersionArn=version_arn, MinInferenceUnits=1)
+        asked_at = time.time()
         wait_for(lambda: status(rekognition, model) == "RUNNING")
+        # Once the start is saved, the one call is all that is left to save.
+        wait_for(lambda: (tmp_path / "state.pickle").stat().st_mtime > asked_at)
         image = {"S3Object": {"Bucket": DATA_BUCKET, "Name": "train/ball 0.jpg"}}
         found = rekognition.detect_custom_labels(ProjectVersionArn=version_arn, Image=image)["CustomLabels"]
 
