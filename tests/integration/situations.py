@@ -57,9 +57,14 @@ def stopping(deployment: Deployment, world: World) -> Iterator[str]:
     yield run_id
 
 
-def refuse_the_last_calls_stop(world: World) -> None:
-    """The stop that infer requests with its last answer is refused: what is left are the lines behind it."""
-    world.network.refuse("^StopProjectVersion", times=1)
+@contextmanager
+def nothing_stopped_by_infer(world: World) -> Iterator[None]:
+    """The stop that infer requests with its last answer is refused in this block: left are the lines behind it."""
+    world.network.refuse("^StopProjectVersion")
+    try:
+        yield
+    finally:
+        world.network.mend()
 
 
 def assert_safe(world: World) -> None:

@@ -16,7 +16,7 @@ from tests.integration.situations import (
     assert_safe,
     has_report,
     labelling,
-    refuse_the_last_calls_stop,
+    nothing_stopped_by_infer,
     requesting_start,
     starting,
     stopping,
@@ -102,17 +102,17 @@ def test_a_run_marked_failed_while_it_stops_the_model_goes_on_stopping_it(deploy
 def test_a_teardown_marked_success_by_hand_leaves_the_model_to_the_watchdog(
     deployment: Deployment, world: World
 ) -> None:
-    refuse_the_last_calls_stop(world)
-    with labelling(deployment, world) as run_id:
-        # The teardown first looks at the model: that is where it is killed.
-        held = world.network.holding("^DescribeProjectVersions")
-        looking = held.__enter__()
-    looking.wait()
-    deployment.wait_for_task(run_id, "stop_model", "running")
-    deployment.mark_task(run_id, "stop_model", "success")
-    wait_for("the teardown is gone", lambda: deployment.task(run_id, "stop_model")["state"] == "success")
-    wait_for("its process is gone", lambda: not deployment.is_task_alive(run_id, "stop_model"))
-    held.__exit__(None, None, None)
+    with nothing_stopped_by_infer(world):
+        with labelling(deployment, world) as run_id:
+            # The teardown first looks at the model: that is where it is killed.
+            held = world.network.holding("^DescribeProjectVersions")
+            looking = held.__enter__()
+        looking.wait()
+        deployment.wait_for_task(run_id, "stop_model", "running")
+        deployment.mark_task(run_id, "stop_model", "success")
+        wait_for("the teardown is gone", lambda: deployment.task(run_id, "stop_model")["state"] == "success")
+        wait_for("its process is gone", lambda: not deployment.is_task_alive(run_id, "stop_model"))
+        held.__exit__(None, None, None)
     deployment.wait(run_id)
     assert world.status() == "RUNNING", "nothing inside the Dag can know"
 
@@ -126,10 +126,10 @@ def test_a_teardown_marked_success_by_hand_leaves_the_model_to_the_watchdog(
 
 
 def test_a_dag_paused_midway_leaves_the_model_to_the_watchdog(deployment: Deployment, world: World) -> None:
-    refuse_the_last_calls_stop(world)
-    with labelling(deployment, world) as run_id:
-        deployment.pause()
-    wait_for("inference has ended", lambda: deployment.states(run_id)["infer"] == {"success"})
+    with nothing_stopped_by_infer(world):
+        with labelling(deployment, world) as run_id:
+            deployment.pause()
+        wait_for("inference has ended", lambda: deployment.states(run_id)["infer"] == {"success"})
     assert deployment.run_watchdog()[0] == "success", "a live lease is respected"
     assert world.status() == "RUNNING", "nothing more is scheduled, the teardown neither"
     world.let_lease_run_out()
@@ -142,11 +142,12 @@ def test_a_dag_paused_midway_leaves_the_model_to_the_watchdog(deployment: Deploy
 
 
 def test_a_dag_file_broken_midway_leaves_the_model_to_the_watchdog(deployment: Deployment, world: World) -> None:
-    refuse_the_last_calls_stop(world)
-    with labelling(deployment, world) as run_id:
-        deployment.change_dag(lambda text: text + "\nimport there_is_no_such_module\n")
-        wait_for("the broken Dag is noticed", deployment.has_import_error)
-    wait_for("inference has ended", lambda: deployment.states(run_id)["infer"] <= {"success", "failed", "up_for_retry"})
+    ended = {"success", "failed", "up_for_retry"}
+    with nothing_stopped_by_infer(world):
+        with labelling(deployment, world) as run_id:
+            deployment.change_dag(lambda text: text + "\nimport there_is_no_such_module\n")
+            wait_for("the broken Dag is noticed", deployment.has_import_error)
+        wait_for("inference has ended", lambda: deployment.states(run_id)["infer"] <= ended)
     world.let_lease_run_out()
     assert_watchdog_stops_it(deployment, world, run_id)
 

@@ -24,6 +24,7 @@ QUICK = {
     "account_tps": 1000,
     "control_tps": 1000,
     "inference_latency": 0,
+    "inference_latency_spread": 0,
     "describe_delay": 0,
     "stop_while_starting": "accept",
 }
