@@ -31,6 +31,7 @@ from airflow.sdk import Param, TriggerRule, dag, task_group
 
 from include.decide import INFER_TASKS
 from include.settings import load_settings
+from labelling.alerts import alert_of_failed_run
 from labelling.defaults import DEFAULT_ARGS, SCHEDULE
 from labelling.model_session import StartModel, StopModel, WaitUntilRunning, stop_model_of_failed_run
 from labelling.tasks import A_LIST, A_PREFIX, EVERYTHING_PENDING, decide, drain, infer, preflight, publish, report
@@ -81,7 +82,7 @@ PARAMS = {
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     params=PARAMS,
-    on_failure_callback=stop_model_of_failed_run,
+    on_failure_callback=[stop_model_of_failed_run, alert_of_failed_run],
     user_defined_macros={"settings": load_settings},
     tags=["labels", "rekognition"],
     doc_md=__doc__,

@@ -15,6 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from botocore.exceptions import ClientError
+
 from include.batches import plan_batches, write_batches
 from include.events import Parsed, parse_body
 from include.images import without_doubles
@@ -199,7 +201,7 @@ def _move_to_dead_letter_queue(sqs: Any, queue: str, bad: list[tuple[dict[str, A
     """Hand over what no retry can mend, with the reason, instead of receiving it until SQS has counted enough."""
     if not bad:
         return
-    dead_letter_queue = _dead_letter_queue_url(sqs, queue)
+    dead_letter_queue = dead_letter_queue_url(sqs, queue)
     for message, result in bad:
         if dead_letter_queue is None:
             continue
@@ -218,10 +220,22 @@ def _move_to_dead_letter_queue(sqs: Any, queue: str, bad: list[tuple[dict[str, A
         )
 
 
-def _dead_letter_queue_url(sqs: Any, queue: str) -> str | None:
+def dead_letter_queue_url(sqs: Any, queue: str) -> str | None:
+    """Where the queue's RedrivePolicy sends messages to; None where it has none."""
     attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"]).get("Attributes", {})
     arn = json.loads(attributes.get("RedrivePolicy") or "{}").get("deadLetterTargetArn")
     if not arn:
         return None
     account, name = arn.split(":")[-2:]
     return str(sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"])
+
+
+def count_dead_letters(sqs: Any, queue: str) -> int:
+    """Messages in the dead-letter queue, about; 0 where there is none or it may not be looked at."""
+    try:
+        url = dead_letter_queue_url(sqs, queue)
+        names = ["ApproximateNumberOfMessages"]
+        return int(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"][names[0]]) if url else 0
+    except ClientError as err:
+        log.warning("Could not look at the dead-letter queue of %s (%s).", queue, err)
+        return 0

@@ -24,6 +24,9 @@ CHECKPOINT_IMAGES: Final = 100
 CHECKPOINT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 30.0
 OTHERS_SECONDS: Final = 3.0
+LIMIT_SECONDS: Final = 0.5
+# A note beside those of the batches, whose ids are hexadecimal.
+RUNNING_SINCE: Final = "running-since"
 LOOK_SECONDS: Final = 0.05
 # How long calls under way are waited for when the task is told to end: their answers are paid for.
 LAST_CALLS_SECONDS: Final = 3.0
@@ -31,7 +34,7 @@ LAST_CALLS_SECONDS: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class InferReport:
-    """Counts of one batch, and when what happened; None where it did not.
+    """Counts of one batch, and when what happened; None where it did not. ``left``: not called for, since time was up.
 
     ``not_running_at``: the model was last seen not yet RUNNING. ``first_call_at``: the first call that was let in was
     made. ``up_to_speed_at``: the rate had been measured. ``out_of_images_at``: the last image was called for.
@@ -41,6 +44,7 @@ class InferReport:
     images: int = 0
     labelled: int = 0
     failed: int = 0
+    left: int = 0
     calls: int = 0
     throttled_calls: int = 0
     not_running_at: datetime | None = None
@@ -65,6 +69,7 @@ def infer(
     describe_model: Callable[[], dict[str, Any]],
     wait_seconds: float = 0.0,
     others_left: Callable[[], bool] = lambda: False,
+    call_until: Callable[[datetime | None], datetime | None] = lambda first_call: None,
 ) -> InferReport:
     """Label what preflight let through and no checkpoint holds yet.
 
@@ -74,6 +79,7 @@ def infer(
     :param first_rate: calls a second to begin with; None where nothing was learned yet.
     :param describe_model: the project version as DescribeProjectVersions has it.
     :param wait_seconds: how long a model that is STARTING is waited for.
+    :param call_until: when to end, whatever is left, given this task's first call that was let in; None: not yet, or never.
     :param others_left: whether those that shared the model have ended by now, so that all of it is this batch's.
     :raises ModelNotRunningError: the model is neither RUNNING nor soon will be.
     :raises TerminalError: no call can succeed (permissions, wrong ARN): retrying is useless.
@@ -88,6 +94,10 @@ def infer(
     ready = [entry for entry in checked if entry.is_ready and entry.image.place not in paid]
     if paid:
         log.info("Batch %s: %s images are checkpointed already and are not paid for again.", batch_id, len(paid))
+    ends = call_until(None)
+    if ends and now() >= ends:
+        log.warning("Batch %s: the model's time is up; %s images stay pending.", batch_id, len(ready))
+        return InferReport(left=len(ready))
     if not ready:
         return InferReport()
     work = Work(left=len(ready), last_success=monotonic())
@@ -105,13 +115,24 @@ def infer(
                 is_alone = True
                 pacer.take_all()
 
-        chores = [(LEASE_SECONDS, renew_lease), (OTHERS_SECONDS, look_at_others)]
+        def end_in_time() -> None:
+            nonlocal ends
+            if ends is None and work.first_call_at:
+                ends = call_until(work.first_call_at)
+            if ends and now() >= ends:
+                work.end()
+
+        chores = [(LEASE_SECONDS, renew_lease), (OTHERS_SECONDS, look_at_others), (LIMIT_SECONDS, end_in_time)]
         outcomes = _checkpoint(s3, settings, batch_id, calling, work, monotonic, chores)
     calling.result()
     if len(work.unreadable) == len(ready) > 1:
         raise access_error(work.unreadable)
+    left = len(ready) - len(outcomes)
+    if left:
+        log.warning("Batch %s: the model's time is up; %s images stay pending.", batch_id, left)
     return InferReport(
-        images=len(ready),
+        images=len(outcomes),
+        left=left,
         labelled=sum(outcome.status == "LABELLED" for outcome in outcomes),
         failed=sum(outcome.status != "LABELLED" for outcome in outcomes),
         calls=work.calls,
@@ -198,6 +219,18 @@ def not_inferred(s3: Any, bucket: str, run_id: str, batches: Sequence[str]) -> s
     prefix = layout.inferred(run_id)
     noted = {key.removeprefix(prefix) for key in objects.list_keys(s3, bucket, prefix)}
     return set(map(layout.batch_id_of, batches)) - noted
+
+
+def running_since(s3: Any, bucket: str, run_id: str, *, first_call: datetime | None) -> datetime | None:
+    """When a task of the run first found the model RUNNING; whoever is the first to find it notes it for all.
+
+    :param first_call: when this task did; None where it has not yet.
+    """
+    key = layout.inferred(run_id, RUNNING_SINCE)
+    if first_call:
+        objects.write_if(s3, bucket, key, first_call.isoformat().encode(), etag=None)
+    found = objects.read(s3, bucket, key)
+    return datetime.fromisoformat(found[0].decode()) if found else None
 
 
 def forget_inferred(s3: Any, bucket: str, run_id: str) -> None:

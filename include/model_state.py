@@ -39,6 +39,20 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Somebody keeps the model running, to try it by hand; it costs money until it expires."""
+
+    holder: str
+    expires_at: datetime
+
+    def is_live(self, now: datetime) -> bool:
+        return now < self.expires_at
+
+    def __str__(self) -> str:
+        return f"{self.holder} holds it until {self.expires_at:%Y-%m-%d %H:%M} UTC"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelState:
     """What is known of a model. Thresholds are 0 to 100.
 
@@ -47,10 +61,15 @@ class ModelState:
     """
 
     lease: Lease | None = None
+    hold: Hold | None = None
     images_per_second: float | None = None
     latency_seconds: float | None = None
     start_seconds: float | None = None
     thresholds: dict[str, float] = field(default_factory=dict)
+
+    def is_held(self, now: datetime) -> bool:
+        """Whether somebody keeps the model running at the moment."""
+        return self.hold is not None and self.hold.is_live(now)
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), default=datetime.isoformat, sort_keys=True, indent=1).encode()
@@ -62,6 +81,8 @@ class ModelState:
         if lease := fields.get("lease"):
             times = {name: datetime.fromisoformat(lease[name]) for name in ("acquired_at", "expires_at")}
             fields["lease"] = Lease(**lease | times)
+        if hold := fields.get("hold"):
+            fields["hold"] = Hold(hold["holder"], datetime.fromisoformat(hold["expires_at"]))
         return cls(**fields)
 
     def with_thresholds(self, thresholds: dict[str, float]) -> ModelState:
@@ -106,13 +127,13 @@ class ModelStateStore:
         found = objects.read(self.s3, self.bucket, self.key)
         return ModelState.from_json(found[0]) if found else ModelState()
 
-    def lease_or_none(self) -> Lease | None:
-        """The lease for those who stop the model: what cannot be read protects nobody, and must not keep it running."""
+    def read_or_empty(self) -> ModelState:
+        """The state for those who stop the model: what cannot be read protects nobody, and must not keep it running."""
         try:
-            return self.read().lease
+            return self.read()
         except (ClientError, BotoCoreError, ValueError, TypeError, KeyError, AttributeError) as err:
             log.error("Could not read s3://%s/%s (%s): taken as no lease.", self.bucket, self.key, err)
-            return None
+            return ModelState()
 
     def update(self, change: Callable[[ModelState], ModelState]) -> ModelState:
         """Read, change, write on the condition that nobody wrote in between; again where somebody did."""
@@ -171,3 +192,7 @@ class ModelStateStore:
     def release(self, holder: str) -> None:
         """Give the lease back; nothing happens where somebody else has it."""
         self.update(lambda state: replace(state, lease=None) if state.lease and state.lease.holder == holder else state)
+
+    def set_hold(self, hold: Hold | None) -> None:
+        """Keep the model running from now on; None ends a hold."""
+        self.update(lambda state: replace(state, hold=hold))

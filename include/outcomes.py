@@ -7,11 +7,12 @@ Under ``batches/outcomes/<batch_id>/``: ``preflight.jsonl`` says of each image w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from include import layout, objects
+from include.batches import Batch
 from include.images import ImageRef, to_json_line
 
 Status = Literal["LABELLED", "REJECTED", "MISSING", "FAILED"]
@@ -121,6 +122,30 @@ def read_outcomes(s3: Any, bucket: str, batch_id: str) -> dict[tuple[str, str, s
             outcome = Outcome.from_dict(line)
             outcomes.setdefault(outcome.image.place, outcome)
     return outcomes
+
+
+def without_outcome(s3: Any, bucket: str, batch: Batch) -> tuple[ImageRef, ...]:
+    """The images of a batch that still have to be labelled."""
+    checked = {entry.image.place: entry for entry in read_preflight(s3, bucket, batch.batch_id) or []}
+    paid = read_outcomes(s3, bucket, batch.batch_id)
+
+    def is_open(image: ImageRef) -> bool:
+        entry = checked.get(image.place)
+        return (entry is None or entry.is_ready) and image.place not in paid
+
+    return tuple(image for image in batch.images if is_open(image))
+
+
+def end_as_failed(
+    s3: Any, bucket: str, batch: Batch, images: Iterable[ImageRef], *, code: str, message: str, now: datetime, run_id: str
+) -> None:
+    """Let images of a batch end without being labelled: preflight's word on them is the last one."""
+    checked = {entry.image.place: entry for entry in read_preflight(s3, bucket, batch.batch_id) or []}
+    for image in images:
+        known = checked.get(image.place) or Checked(image)
+        outcome = Outcome(known.image, "FAILED", now, run_id, known.facts, code, message)
+        checked[image.place] = replace(known, outcome=outcome)
+    write_preflight(s3, bucket, batch.batch_id, checked.values())
 
 
 def write_part(s3: Any, bucket: str, batch_id: str, outcomes: Iterable[Outcome], *, number: int) -> int:

@@ -108,7 +108,7 @@ def build_report(
         decision=decision.reason,
         predicted_minutes=round(decision.predicted_minutes, 3),
         predicted_cost_usd=decision.predicted_cost_usd,
-        images=sum(report.images for report in published),
+        images=sum(report.images - report.pending for report in published),
         labelled=sum(report.labelled for report in published),
         rejected=sum(report.rejected for report in published),
         missing=sum(report.missing for report in published),
@@ -149,6 +149,24 @@ def in_a_sentence(report: RunReport) -> str:
         f"{report.model_final_status}: ${report.cost_usd:.2f} (predicted ${report.predicted_cost_usd:.2f}); "
         f"{report.throttled_calls:,} of {report.calls:,} calls were throttled."
     )
+
+
+def worth_telling(settings: Settings, report: RunReport, decision: Decision, *, dead_letters: int) -> list[str]:
+    """What a person should hear of although the run went well: a line each, that says what to do."""
+    lines = []
+    if decision.is_over_budget:
+        lines.append(decision.reason)
+    if unlabelled := report.rejected + report.failed:
+        lines.append(
+            f"{unlabelled:,} images could not be labelled. Below s3://{settings.final_bucket}/{layout.QUARANTINE} a file "
+            "<key>.error.json says why, for each; mend the image and upload it again."
+        )
+    if dead_letters:
+        lines.append(
+            f"{dead_letters:,} messages lie in the dead-letter queue of {settings.queue_url}: they announce no image of "
+            f"{settings.source_bucket}. Each says why in its attribute `reason`; see who sends them, then purge the queue."
+        )
+    return lines
 
 
 def _gap(earlier: datetime | None, later: datetime | None) -> float:

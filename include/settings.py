@@ -51,6 +51,12 @@ class Settings(BaseSettings):
     maximum_wait_minutes: float = Field(
         default=180, ge=0, description="start for fewer images once the oldest has waited this long"
     )
+    monthly_budget_usd: float | None = Field(
+        default=None, ge=0, description="dollars that the model may cost in a calendar month (UTC); empty: no limit"
+    )
+    max_model_minutes: float | None = Field(
+        default=None, ge=1, description="minutes that a run may keep the model RUNNING; empty: no limit"
+    )
     price_per_unit_hour_usd: float = Field(
         default=4.0, ge=0, description="AWS's price of one inference unit for an hour"
     )
@@ -68,12 +74,20 @@ class Settings(BaseSettings):
     batch_attempts: int = Field(
         default=5,
         ge=1,
-        description="runs that may take up a batch in vain before it is put aside under batches/given_up/",
+        description="runs that may take up a batch in vain before its images go into quarantine",
     )
     threads: int = Field(default=16, ge=1, le=256, description="parallel S3 and SQS calls of one task")
     inference_threads: int = Field(default=256, ge=1, le=1024, description="most parallel inference calls of one task")
     lease_minutes: float = Field(
         default=10, ge=1, le=60, description="a crashed run loses its right to the model after this"
+    )
+    foreign_model: Literal["stop", "warn"] = Field(
+        default="stop",
+        description="what the watchdog does with a model that somebody else has started: stop it, or only warn",
+    )
+    alerts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="who is told: SNS topic ARNs, and import paths of functions that make a notifier of a line; comma-separated",
     )
     default_threshold: float = Field(
         default=50.0,
@@ -86,7 +100,13 @@ class Settings(BaseSettings):
         description="re-encode images that the service refuses (format, size) as JPEG instead of rejecting them",
     )
 
-    @field_validator("allowed_buckets", mode="before")
+    # An empty line in .env is a setting that is not made.
+    @field_validator("monthly_budget_usd", "max_model_minutes", mode="before")
+    @classmethod
+    def _is_off(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @field_validator("allowed_buckets", "alerts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

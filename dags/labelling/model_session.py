@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from include.errors import LeaseHeldError, TransientError
 from include.model_state import ModelStateStore
 from include.settings import Settings, load_settings
+from labelling.alerts import alert_of_failed_task
 from labelling.clients import client
 from labelling.defaults import AWS_CONN_ID
 from rekognition.hooks import RekognitionHook
@@ -122,8 +123,8 @@ class WaitUntilRunning(RekognitionProjectVersionSensor):
 
 def request_stop(context: Any, settings: Settings) -> None:
     """Ask for the stop the moment that the last call has returned; the teardown sees it through, and asks where this fails."""
-    lease = model_state(settings).lease_or_none()
-    if lease is None or lease.holder != holder_of(context):
+    known = model_state(settings).read_or_empty()
+    if known.lease is None or known.lease.holder != holder_of(context) or known.is_held(datetime.now(UTC)):
         return
     requested_at = datetime.now(UTC).isoformat()
     try:
@@ -144,10 +145,15 @@ class StopModel(RekognitionStopProjectVersionOperator):
         settings = load_settings()
         self.waiter_delay = min(STOP_POLL_SECONDS, settings.poll_seconds)
         state = model_state(settings)
-        lease = state.lease_or_none()
+        known = state.read_or_empty()
+        lease = known.lease
         if lease and lease.holder != holder_of(context) and lease.is_live(datetime.now(UTC)):
             self.log.warning("The model is left running: %s uses it until %s.", lease.holder, lease.expires_at)
             return "LEFT_TO_ANOTHER_RUN"
+        if known.hold and known.is_held(datetime.now(UTC)):
+            self.log.warning("The model is left running, and bills: %s.", known.hold)
+            state.release(holder_of(context))
+            return "HELD"
         ti = context["ti"]
         ti.xcom_push(key="stop_requested_at", value=datetime.now(UTC).isoformat())
         status = super().execute(context)
@@ -161,12 +167,17 @@ def stop_model_of_failed_run(context: Any) -> None:
     """Dag-level failure callback, the second line behind the teardown: request the stop if this run holds the lease."""
     settings = load_settings()
     state = model_state(settings)
-    lease = state.lease_or_none()
+    known = state.read_or_empty()
+    lease = known.lease
     if lease is None or lease.holder != holder_of(context):
         return
     # Airflow calls back some seconds after the run's end: it may have been cleared since, and use the model again.
     ended_at = context["dag_run"].end_date if "dag_run" in context else None
     if ended_at and lease.acquired_at > ended_at:
+        return
+    if known.hold and known.is_held(datetime.now(UTC)):
+        log.warning("Run %s failed and leaves the model running, and billing: %s.", lease.holder, known.hold)
+        state.release(lease.holder)
         return
     hook = RekognitionHook(aws_conn_id=AWS_CONN_ID, region_name=settings.region)
     status = hook.describe_project_version(settings.project_arn, settings.model.version)["Status"]
@@ -176,11 +187,11 @@ def stop_model_of_failed_run(context: Any) -> None:
     state.release(lease.holder)
 
 
-@task
+@task(on_failure_callback=alert_of_failed_task)
 def stop_if_idle() -> str:
-    """Stop a model that is STARTING or RUNNING without a live lease, and fail, so that somebody hears of it.
+    """Stop a model that is STARTING or RUNNING without a live lease or hold, and fail, so that somebody hears of it.
 
-    :raises AirflowFailException: the model was stopped.
+    :raises AirflowFailException: the model was stopped, or somebody else has started it and the settings say only to warn.
     """
     context, settings = get_current_context(), load_settings()
     state = model_state(settings)
@@ -196,17 +207,32 @@ def stop_if_idle() -> str:
     if status not in ("STARTING", "RUNNING"):
         return f"The model is {status}: nothing to do."
     # Read after the status: a run takes the lease before it starts the model.
-    lease = state.lease_or_none()
+    known = state.read_or_empty()
+    lease, hold = known.lease, known.hold
     if lease and lease.is_live(datetime.now(UTC)):
         return f"The model is {status} for {lease.holder}, until {lease.expires_at:%H:%M:%S} UTC at the latest."
+    if hold and hold.is_live(datetime.now(UTC)):
+        return f"The model is {status}, and bills: {hold}."
+    if lease is None and hold is None and settings.foreign_model == "warn":
+        raise AirflowFailException(
+            f"The model is {status} and no run of this deployment has started it. It costs "
+            f"${settings.price_per_unit_hour_usd:.2f} a unit and hour, and is left running, as LABELS_FOREIGN_MODEL=warn says: stop it, "
+            "or keep it for a time with `python -m include.cli hold`."
+        )
     owner = (
-        f"{lease.holder}, whose lease ran out at {lease.expires_at:%Y-%m-%d %H:%M} UTC," if lease else "nobody known"
+        f"{lease.holder}, whose lease ran out at {lease.expires_at:%Y-%m-%d %H:%M} UTC,"
+        if lease
+        else f"{hold.holder}, whose hold ended at {hold.expires_at:%Y-%m-%d %H:%M} UTC,"
+        if hold
+        else "nobody known"
     )
     log.error("The model is %s and was left by %s. Stopping it.", status, owner)
     if not _took_the_lease(state, settings, holder_of(context)):
         return f"The model is {status}, and a run has just begun to use it."
     final = stop.execute(context)
     state.release(holder_of(context))
+    if hold and not lease:
+        return f"The hold of {hold.holder} has ended: the model has been stopped ({final})."
     raise AirflowFailException(
         f"The model was {status} with no run using it (left by {owner}). It has been stopped: {final}."
     )

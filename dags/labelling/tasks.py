@@ -9,7 +9,7 @@ import itertools
 import logging
 import time
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import get_current_context, task
@@ -19,25 +19,29 @@ from include.access import check_access
 from include.batches import forget_attempts, list_pending, read_batch
 from include.decide import INFER_TASKS, Decision, batch_size, count_backlog
 from include.decide import decide as choose
-from include.drain import DrainReport
+from include.drain import DrainReport, count_dead_letters
 from include.drain import drain as drain_queue
 from include.errors import IncompleteRunError
-from include.infer import InferReport, forget_inferred, not_inferred, note_inferred
+from include.infer import InferReport, forget_inferred, not_inferred, note_inferred, running_since
 from include.infer import infer as infer_batch
 from include.layout import batch_id_of
+from include.ledger import month_cost_usd
 from include.preflight import preflight as preflight_batch
 from include.publish import PublishReport
 from include.publish import publish as publish_batch
-from include.report import ModelTimes, build_report, in_a_sentence, learn, write_report
+from include.report import ModelTimes, build_report, in_a_sentence, learn, worth_telling, write_report
 from include.schema import json_values
 from include.selection import find_images, queue_images
 from include.settings import Settings, load_settings
+from labelling.alerts import alert
 from labelling.clients import client, inference_client
 from labelling.model_session import holder_of, model_state, request_stop
 
 log = logging.getLogger(__name__)
 
 MANY = 1_000_000
+# Before the end of a run's model minutes: the last answers come, and the stop is requested.
+LAST_SECONDS = timedelta(seconds=10)
 EVERYTHING_PENDING = "everything pending"
 A_PREFIX = "a prefix"
 A_LIST = "a list of S3 URIs"
@@ -102,13 +106,22 @@ def decide(requested: list[str] | None) -> list[str]:
     dry_run = params["dry_run"]
     by_hand = context["dag_run"].run_type == "manual"
     keys = list_pending(s3, settings.final_bucket) if requested is None else requested
-    backlog = count_backlog(s3, settings, keys, change=not dry_run)
+    backlog = count_backlog(s3, settings, keys, now=_now(), run_id=context["run_id"], change=not dry_run)
     if dry_run:
         announced = context["ti"].xcom_pull(task_ids="drain", key="messages")
         backlog = replace(backlog, announced=announced)
     known = state.read()
+    spent = 0.0
+    if settings.monthly_budget_usd is not None:
+        spent = month_cost_usd(s3, settings.final_bucket, now=_now(), threads=settings.threads)
     decision = choose(
-        backlog, known, settings, now=_now(), units=params["inference_units"], by_hand=by_hand or requested is not None
+        backlog,
+        known,
+        settings,
+        now=_now(),
+        units=params["inference_units"],
+        by_hand=by_hand or requested is not None,
+        month_cost_usd=spent,
     )
     if dry_run:
         decision = Decision(False, f"Dry run, nothing was changed. {decision.reason}", decision.images)
@@ -119,7 +132,7 @@ def decide(requested: list[str] | None) -> list[str]:
         description = _describe_model(settings)
         thresholds = model.assumed_thresholds(s3, description)
         state.update(lambda before: before.with_thresholds(thresholds))
-    log.info(decision.reason)
+    log.log(logging.WARNING if decision.is_over_budget else logging.INFO, decision.reason)
     context["ti"].xcom_push(key="decision", value=asdict(decision) | {"batches": len(decision.batches)})
     return list(decision.batches)
 
@@ -154,8 +167,17 @@ def infer(batch: str) -> dict[str, Any]:
     batch_id, run_id = batch_id_of(batch), context["run_id"]
     batches = context["ti"].xcom_pull(task_ids="decide")
 
+    running_at = _time(context["ti"].xcom_pull(task_ids="wait_until_running", key="running_at"))
+    limit = decision["limit_minutes"]
+
     def left() -> set[str]:
         return not_inferred(s3, settings.final_bucket, run_id, batches)
+
+    def call_until(first_call: datetime | None) -> datetime | None:
+        if limit is None:
+            return None
+        since = running_at or running_since(s3, settings.final_bucket, run_id, first_call=first_call)
+        return since + timedelta(minutes=limit) - LAST_SECONDS if since else None
 
     report = infer_batch(
         inference_client(settings),
@@ -171,7 +193,11 @@ def infer(batch: str) -> dict[str, Any]:
         describe_model=lambda: _describe_model(settings),
         wait_seconds=settings.start_timeout_minutes * 60,
         others_left=lambda: len(batches) > 1 and left() == {batch_id},
+        call_until=call_until,
     )
+    if report.left:
+        # It was not tried in vain: it was not its turn yet.
+        forget_attempts(s3, settings.final_bucket, [batch], run_id, threads=1)
     note_inferred(s3, settings.final_bucket, run_id, batch_id)
     if not left():
         request_stop(context, settings)
@@ -237,11 +263,21 @@ def report() -> dict[str, Any]:
         known_rate=state.read().images_per_second,
     )
     log.info(in_a_sentence(row))
+    known = state.read_or_empty()
+    if known.is_held(_now()) and status == "RUNNING":
+        log.warning("The model goes on running, and bills: %s.", known.hold)
+    if left := sum(each.left for each in inferred):
+        log.warning(
+            "The model's %g minutes were up: %s images stay pending for the next run.", decision.limit_minutes, left
+        )
     if not context["params"]["dry_run"]:
         key = write_report(s3, settings, row)
         learn(state, row, inferred, times)
         forget_inferred(s3, settings.final_bucket, run_id)
         log.info("Written to s3://%s/%s", settings.final_bucket, key)
+        dead_letters = count_dead_letters(client("sqs", settings), settings.queue_url)
+        for line in worth_telling(settings, row, decision, dead_letters=dead_letters):
+            alert(context, line)
     _raise_if_incomplete(ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id], decision, row.images)
     return json_values(asdict(row))
 
@@ -264,8 +300,8 @@ def _raise_if_incomplete(states: dict[str, str | None], decision: Decision, imag
     wrong = {"failed", "upstream_failed"} | ({"skipped", "removed"} if decision.start else set())
     if decision.given_up:
         raise IncompleteRunError(
-            f"{decision.given_up} batches were given up after several runs in vain and lie in batches/given_up/ of the final "
-            "bucket. The log of decide names them and says how to try again."
+            f"{decision.given_up} batches were given up after several runs in vain; what of them was not labelled is in "
+            "quarantine/ of the final bucket. The log of decide names them. To try again: python -m include.cli redrive."
         )
     bad = sorted(f"{task_id} {state}" for task_id, state in states.items() if state in wrong)
     if bad:
