@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT_IMAGES: Final = 100
 CHECKPOINT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 30.0
-OTHERS_SECONDS: Final = 3.0
+CALLERS_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 0.05
 # How long calls under way are waited for when the task is told to end: their answers are paid for.
 LAST_CALLS_SECONDS: Final = 3.0
@@ -64,7 +64,7 @@ def infer(
     renew_lease: Callable[[], object],
     describe_model: Callable[[], dict[str, Any]],
     wait_seconds: float = 0.0,
-    others_left: Callable[[], bool] = lambda: False,
+    callers: Callable[[], int] = lambda: 1,
 ) -> InferReport:
     """Label what preflight let through and no checkpoint holds yet.
 
@@ -74,7 +74,7 @@ def infer(
     :param first_rate: calls a second to begin with; None where nothing was learned yet.
     :param describe_model: the project version as DescribeProjectVersions has it.
     :param wait_seconds: how long a model that is STARTING is waited for.
-    :param others_left: whether those that shared the model have ended by now, so that all of it is this batch's.
+    :param callers: how many of the run's tasks share the model at the moment, this one included.
     :raises ModelNotRunningError: the model is neither RUNNING nor soon will be.
     :raises TerminalError: no call can succeed (permissions, wrong ARN): retrying is useless.
     :raises TransientError: the service is failing for everyone: what was labelled is kept, retry.
@@ -93,19 +93,11 @@ def infer(
     work = Work(left=len(ready), last_success=monotonic())
     for entry in ready:
         work.todo.put(Image(entry))
-    pacer = Pacer(monotonic=monotonic, sleep=work.stop.wait, first_rate=first_rate)
+    pacer = Pacer(monotonic=monotonic, sleep=work.stop.wait, first_rate=first_rate, callers=callers())
     caller = Caller(rekognition, settings, run_id, pacer, describe_model, wait_seconds, now, monotonic, work)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="caller") as thread:
         calling = thread.submit(caller.run)
-        is_alone = False
-
-        def look_at_others() -> None:
-            nonlocal is_alone
-            if not is_alone and others_left():
-                is_alone = True
-                pacer.take_all()
-
-        chores = [(LEASE_SECONDS, renew_lease), (OTHERS_SECONDS, look_at_others)]
+        chores = [(LEASE_SECONDS, renew_lease), (CALLERS_SECONDS, lambda: pacer.share(callers()))]
         outcomes = _checkpoint(s3, settings, batch_id, calling, work, monotonic, chores)
     calling.result()
     if len(work.unreadable) == len(ready) > 1:

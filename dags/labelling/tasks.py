@@ -170,7 +170,7 @@ def infer(batch: str) -> dict[str, Any]:
         renew_lease=lambda: state.renew(holder, minutes=settings.lease_minutes, now=_now()),
         describe_model=lambda: _describe_model(settings),
         wait_seconds=settings.start_timeout_minutes * 60,
-        others_left=lambda: len(batches) > 1 and left() == {batch_id},
+        callers=lambda: min(len(left() | {batch_id}), INFER_TASKS),
     )
     note_inferred(s3, settings.final_bucket, run_id, batch_id)
     if not left():
