@@ -103,7 +103,13 @@ class Stages:
         return drain(self.sqs, self.s3, self.settings, monotonic=time.monotonic).images
 
     def decide(self) -> int:
-        return count_backlog(self.s3, self.settings, list_pending(self.s3, self.settings.final_bucket)).images
+        return count_backlog(
+            self.s3,
+            self.settings,
+            list_pending(self.s3, self.settings.final_bucket),
+            now=datetime.now(UTC),
+            run_id="r",
+        ).images
 
     def preflight(self) -> int:
         return self._each(lambda batch: len(preflight(self.s3, self.settings, batch, run_id=RUN_ID, now=_now)))

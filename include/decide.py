@@ -195,9 +195,9 @@ def decide(
     plan = _plan(backlog, state, settings, units, month_cost_usd)
     if plan.limit_minutes is not None and plan.limit_minutes < 1:
         reason = (
-            f"Refused: the model has cost ${month_cost_usd:.2f} this month, and the budget is "
-            f"${settings.monthly_budget_usd or 0:.2f}. {_counted(backlog.to_label, 'image')} stay pending until the month is over "
-            f"or {PREFIX}MONTHLY_BUDGET_USD is raised.{given_up}"
+            f"Refused: the model has cost ${month_cost_usd:.2f} this month, and {PREFIX}MONTHLY_BUDGET_USD is "
+            f"{settings.monthly_budget_usd or 0:g}. {_counted(backlog.to_label, 'image')} stay pending until the month is over "
+            f"or it is raised.{given_up}"
         )
         return replace(off, reason=reason, is_over_budget=True)
     return replace(plan, reason=plan.reason + given_up, given_up=backlog.given_up)

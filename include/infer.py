@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT_IMAGES: Final = 100
 CHECKPOINT_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 30.0
-OTHERS_SECONDS: Final = 3.0
+CALLERS_SECONDS: Final = 2.0
 LIMIT_SECONDS: Final = 0.5
 # A note beside those of the batches, whose ids are hexadecimal.
 RUNNING_SINCE: Final = "running-since"
@@ -44,7 +44,6 @@ class InferReport:
     images: int = 0
     labelled: int = 0
     failed: int = 0
-    left: int = 0
     calls: int = 0
     throttled_calls: int = 0
     not_running_at: datetime | None = None
@@ -53,6 +52,7 @@ class InferReport:
     out_of_images_at: datetime | None = None
     last_call_at: datetime | None = None
     latency_seconds: float | None = None
+    left: int = 0
 
 
 def infer(
@@ -68,7 +68,7 @@ def infer(
     renew_lease: Callable[[], object],
     describe_model: Callable[[], dict[str, Any]],
     wait_seconds: float = 0.0,
-    others_left: Callable[[], bool] = lambda: False,
+    callers: Callable[[], int] = lambda: 1,
     call_until: Callable[[datetime | None], datetime | None] = lambda first_call: None,
 ) -> InferReport:
     """Label what preflight let through and no checkpoint holds yet.
@@ -79,8 +79,8 @@ def infer(
     :param first_rate: calls a second to begin with; None where nothing was learned yet.
     :param describe_model: the project version as DescribeProjectVersions has it.
     :param wait_seconds: how long a model that is STARTING is waited for.
-    :param call_until: when to end, whatever is left, given this task's first call that was let in; None: not yet, or never.
-    :param others_left: whether those that shared the model have ended by now, so that all of it is this batch's.
+    :param callers: how many of the run's tasks share the model at the moment, this one included.
+    :param call_until: when to end, whatever is left, given this task's first call that was let in (None: not yet); None: never.
     :raises ModelNotRunningError: the model is neither RUNNING nor soon will be.
     :raises TerminalError: no call can succeed (permissions, wrong ARN): retrying is useless.
     :raises TransientError: the service is failing for everyone: what was labelled is kept, retry.
@@ -94,45 +94,31 @@ def infer(
     ready = [entry for entry in checked if entry.is_ready and entry.image.place not in paid]
     if paid:
         log.info("Batch %s: %s images are checkpointed already and are not paid for again.", batch_id, len(paid))
-    ends = call_until(None)
-    if ends and now() >= ends:
-        log.warning("Batch %s: the model's time is up; %s images stay pending.", batch_id, len(ready))
-        return InferReport(left=len(ready))
-    if not ready:
-        return InferReport()
     work = Work(left=len(ready), last_success=monotonic())
+
+    def is_time_up() -> bool:
+        ends = call_until(work.first_call_at)
+        return ends is not None and now() >= ends
+
+    if not ready or is_time_up():
+        return InferReport(left=len(ready))
     for entry in ready:
         work.todo.put(Image(entry))
-    pacer = Pacer(monotonic=monotonic, sleep=work.stop.wait, first_rate=first_rate)
+    pacer = Pacer(monotonic=monotonic, sleep=work.stop.wait, first_rate=first_rate, callers=callers())
     caller = Caller(rekognition, settings, run_id, pacer, describe_model, wait_seconds, now, monotonic, work)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="caller") as thread:
         calling = thread.submit(caller.run)
-        is_alone = False
-
-        def look_at_others() -> None:
-            nonlocal is_alone
-            if not is_alone and others_left():
-                is_alone = True
-                pacer.take_all()
-
-        def end_in_time() -> None:
-            nonlocal ends
-            if ends is None and work.first_call_at:
-                ends = call_until(work.first_call_at)
-            if ends and now() >= ends:
-                work.end()
-
-        chores = [(LEASE_SECONDS, renew_lease), (OTHERS_SECONDS, look_at_others), (LIMIT_SECONDS, end_in_time)]
+        chores = [
+            (LEASE_SECONDS, renew_lease),
+            (CALLERS_SECONDS, lambda: pacer.share(callers())),
+            (LIMIT_SECONDS, lambda: work.end() if is_time_up() else None),
+        ]
         outcomes = _checkpoint(s3, settings, batch_id, calling, work, monotonic, chores)
     calling.result()
     if len(work.unreadable) == len(ready) > 1:
         raise access_error(work.unreadable)
-    left = len(ready) - len(outcomes)
-    if left:
-        log.warning("Batch %s: the model's time is up; %s images stay pending.", batch_id, left)
     return InferReport(
         images=len(outcomes),
-        left=left,
         labelled=sum(outcome.status == "LABELLED" for outcome in outcomes),
         failed=sum(outcome.status != "LABELLED" for outcome in outcomes),
         calls=work.calls,
@@ -143,6 +129,7 @@ def infer(
         out_of_images_at=work.out_of_images_at,
         last_call_at=work.last_call_at,
         latency_seconds=round(work.served_seconds / work.served, 3) if work.served else None,
+        left=len(ready) - len(outcomes),
     )
 
 

@@ -194,5 +194,9 @@ class ModelStateStore:
         self.update(lambda state: replace(state, lease=None) if state.lease and state.lease.holder == holder else state)
 
     def set_hold(self, hold: Hold | None) -> None:
-        """Keep the model running from now on; None ends a hold."""
+        """Keep the model running from now on; None forgets a hold that has ended."""
         self.update(lambda state: replace(state, hold=hold))
+
+    def end_hold(self, *, now: datetime) -> None:
+        """Let a hold expire now: whoever looks next stops the model."""
+        self.update(lambda state: replace(state, hold=replace(state.hold, expires_at=now)) if state.hold else state)

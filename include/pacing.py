@@ -5,7 +5,7 @@ call that finds none is throttled. So a throttled call says more than "too fast"
 let in between two such moments is exactly what flowed in, and that, over the time between, *is* the service's rate.
 
 The pacer measures in this way and calls a little faster than it has measured: the bucket stays empty, so nothing that
-the model could serve is wasted, and every 55th call or so is refused, which is the next measurement. A refusal that is
+the model could serve is wasted, and every 50th call or so is refused, which is the next measurement. A refusal that is
 overdue means that the service has grown, or that others have left: then it goes up until one comes. Refusals in close
 succession mean the opposite: it goes down at once, and measures.
 
@@ -24,6 +24,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 # Where nothing is known: about what one inference unit was reported to serve (2.8 to 16.7 a second).
@@ -36,12 +37,9 @@ BURST_SECONDS: Final = 1.0
 # A measurement needs so many calls, else it is as coarse as a call.
 MEASURED_CALLS: Final = 10
 # One refusal is wanted in so many calls or seconds, whichever is longer. Once it is overdue, the rate grows: the faster,
-# the longer it is overdue, since others' refusals make one's own come at random.
-CALLS_BETWEEN_REFUSALS: Final = 55
+# the longer it is overdue.
 SECONDS_BETWEEN_REFUSALS: Final = 4.0
-OVERDUE: Final = 1.3
-HASTE: Final = 1.0
-GROWTH_A_SECOND: Final = 0.6
+GROWTH_A_SECOND: Final = 1.0
 GROWTH_A_CALL: Final = 0.08
 # After growing, the measurement is a lower bound (a bucket smaller than thought has run over), and the refused rate an
 # upper one: go so far from the first to the second.
@@ -59,22 +57,43 @@ MARKS: Final = 40
 CATCH_UP_SECONDS: Final = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When a refusal is overdue (in refusals that should have come), and how much later growth is at its fastest."""
+
+    calls_between_refusals: int
+    overdue: float
+    haste: float
+
+
+# One's own refusals come regularly; where others call too, they take them from one another, at random.
+ALONE: Final = Patience(calls_between_refusals=48, overdue=1.1, haste=0.25)
+SHARING: Final = Patience(calls_between_refusals=55, overdue=1.3, haste=1.0)
+
+
 class Pacer:
     """Hands out moments to call at, and learns from how the calls went.
 
     :param monotonic: seconds, as ``time.monotonic``.
     :param sleep: as ``time.sleep``; may return early once nobody wants to call any more.
     :param first_rate: calls a second to begin with, from what was learned earlier.
+    :param callers: how many are known to share the model, this one included.
     """
 
     def __init__(
-        self, *, monotonic: Callable[[], float], sleep: Callable[[float], object], first_rate: float | None = None
+        self,
+        *,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], object],
+        first_rate: float | None = None,
+        callers: int = 1,
     ) -> None:
         self._monotonic = monotonic
         self._sleep = sleep
         self._lock = threading.Lock()
         now = monotonic()
         self._rate = max(first_rate or FIRST_RATE, SLOWEST_RATE)
+        self._callers = callers
         self._is_doubling = not first_rate
         self._doubled_at = now
         # What went well before the last refusals that were too close to measure: the way back is short.
@@ -118,11 +137,18 @@ class Pacer:
             self._next_call = max(self._next_call, now - CATCH_UP_SECONDS) + 1 / self._rate
             return now
 
-    def take_all(self) -> None:
-        """Nobody else calls any more: look for the whole rate, as in the beginning."""
+    def share(self, callers: int) -> None:
+        """So many call from now on, this one included: what those used who have left is there for the others."""
         with self._lock:
-            self._is_doubling = True
-            self._doubled_at = self._monotonic()
+            if callers < self._callers:
+                now = self._monotonic()
+                if callers == 1:
+                    # All of it, however unequal the parts were: look for it as in the beginning.
+                    self._is_doubling, self._doubled_at = True, now
+                else:
+                    self._rate = self._before = self._rate * self._callers / callers
+                    self._measure_from(now)
+            self._callers = callers
 
     def served(self, called_at: float) -> None:
         """The service took a call."""
@@ -155,7 +181,7 @@ class Pacer:
         if not self._is_doubling and refused > self._before:
             measured += DOUBT * max(0.0, refused - measured)
         measured = max(measured, refused * LEAST_PART, SLOWEST_RATE)
-        self._rate = measured * (1 + 1 / _calls_between_refusals(measured))
+        self._rate = measured * (1 + 1 / self._calls_between_refusals(measured))
         # The first measurement, from a full bucket, is the coarsest: the way back up stays open.
         self._before = max(refused, self._rate) if self._is_doubling else self._rate
         self._is_doubling = False
@@ -166,9 +192,9 @@ class Pacer:
             faster = self._rate * min(math.exp(RECOVERY_A_SECOND * elapsed), 1 + RECOVERY_A_CALL)
             self._rate = min(faster, self._before)
         elif not self._is_doubling:
-            overdue = self._since_refusal / _calls_between_refusals(self._before) - OVERDUE
+            overdue = self._since_refusal / self._calls_between_refusals(self._before) - self._patience.overdue
             if overdue > 0:
-                haste = min(1.0, overdue / HASTE)
+                haste = min(1.0, overdue / self._patience.haste)
                 self._rate *= min(math.exp(GROWTH_A_SECOND * haste * elapsed), 1 + GROWTH_A_CALL * haste)
 
     def _measured(self, now: float) -> float:
@@ -187,6 +213,9 @@ class Pacer:
         self._marks.clear()
         self._marks.append((now, 0))
 
+    @property
+    def _patience(self) -> Patience:
+        return ALONE if self._callers == 1 else SHARING
 
-def _calls_between_refusals(rate: float) -> float:
-    return max(CALLS_BETWEEN_REFUSALS, SECONDS_BETWEEN_REFUSALS * rate)
+    def _calls_between_refusals(self, rate: float) -> float:
+        return max(self._patience.calls_between_refusals, SECONDS_BETWEEN_REFUSALS * rate)

@@ -61,7 +61,7 @@ class Pipeline:
         return drain(self.queue, self.s3, self.settings, monotonic=lambda: 0.0)
 
     def decide(self) -> Decision:
-        backlog = count_backlog(self.s3, self.settings, list_pending(self.s3, FINAL))
+        backlog = count_backlog(self.s3, self.settings, list_pending(self.s3, FINAL), now=NOW, run_id="r")
         return decide(backlog, ModelState(), self.settings, now=NOW)
 
     def label(self, key: str, *, run_id: str = "r") -> None:
@@ -407,16 +407,19 @@ class TestTwiceAndForEver:
         pipeline.s3.refuse["get_object", "a.jpg"] = failure("AccessDenied", "GetObject", 403)
         pipeline.drain()
         starts = 0
-        for hour in range(24):
+        for hour in range(pipeline.settings.batch_attempts):
             decision = pipeline.decide()
             starts += decision.start
             for key in decision.batches:
                 with pytest.raises(TerminalError, match=r"May not read"):
                     pipeline.label(key, run_id=f"run {hour}")
+        decision = pipeline.hour()
+        assert "1 batch given up" in decision.reason
         assert starts == pipeline.settings.batch_attempts
-        assert "given up" not in decision.reason  # said once, in the hour it happened
-        assert len(pipeline.s3.keys(FINAL, "batches/given_up/")) == 1
-        assert pipeline.s3.keys(INBOX, "") == ["a.jpg"]
+        assert not decision.start
+        assert pipeline.reasons == {"quarantine/inbox/a.jpg.error.json": "FAILED"}
+        assert pipeline.s3.keys(FINAL, "quarantine/") == ["quarantine/inbox/a.jpg", "quarantine/inbox/a.jpg.error.json"]
+        assert pipeline.hour().reason == "Nothing is pending: the model stays off."
 
     def test_a_second_upload_of_a_key_does_not_destroy_the_first_original(self) -> None:
         pipeline = Pipeline()

@@ -43,8 +43,8 @@ def alert_of_failed_run(context: Any) -> None:
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
     alert(
         context,
-        f"{dag_id}: run {run_id} failed. No image is lost: the next run takes up what is left. The log of its task report says what "
-        "is incomplete.",
+        f"{dag_id}: run {run_id} failed. No image is lost: the next run takes up what is left. The log of its task report "
+        "says what is incomplete.",
     )
 
 

@@ -204,20 +204,21 @@ def stop_if_idle() -> str:
         deferrable=False,
     )
     status: str = stop.hook.describe_project_version(settings.project_arn, settings.model.version)["Status"]
-    if status not in ("STARTING", "RUNNING"):
-        return f"The model is {status}: nothing to do."
     # Read after the status: a run takes the lease before it starts the model.
     known = state.read_or_empty()
     lease, hold = known.lease, known.hold
+    if status not in ("STARTING", "RUNNING"):
+        if hold and not hold.is_live(datetime.now(UTC)):
+            state.set_hold(None)
+        return f"The model is {status}: nothing to do."
     if lease and lease.is_live(datetime.now(UTC)):
         return f"The model is {status} for {lease.holder}, until {lease.expires_at:%H:%M:%S} UTC at the latest."
     if hold and hold.is_live(datetime.now(UTC)):
         return f"The model is {status}, and bills: {hold}."
     if lease is None and hold is None and settings.foreign_model == "warn":
         raise AirflowFailException(
-            f"The model is {status} and no run of this deployment has started it. It costs "
-            f"${settings.price_per_unit_hour_usd:.2f} a unit and hour, and is left running, as LABELS_FOREIGN_MODEL=warn says: stop it, "
-            "or keep it for a time with `python -m include.cli hold`."
+            f"The model is {status}, and no run of this deployment has started it. It bills, and is left running, as "
+            "LABELS_FOREIGN_MODEL=warn says: stop it, or hold it for a time (python -m include.cli hold)."
         )
     owner = (
         f"{lease.holder}, whose lease ran out at {lease.expires_at:%Y-%m-%d %H:%M} UTC,"
@@ -232,6 +233,7 @@ def stop_if_idle() -> str:
     final = stop.execute(context)
     state.release(holder_of(context))
     if hold and not lease:
+        state.set_hold(None)
         return f"The hold of {hold.holder} has ended: the model has been stopped ({final})."
     raise AirflowFailException(
         f"The model was {status} with no run using it (left by {owner}). It has been stopped: {final}."

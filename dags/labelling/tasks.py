@@ -10,6 +10,7 @@ import logging
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from airflow.sdk import get_current_context, task
@@ -173,6 +174,7 @@ def infer(batch: str) -> dict[str, Any]:
     def left() -> set[str]:
         return not_inferred(s3, settings.final_bucket, run_id, batches)
 
+    @cache
     def call_until(first_call: datetime | None) -> datetime | None:
         if limit is None:
             return None
@@ -192,10 +194,11 @@ def infer(batch: str) -> dict[str, Any]:
         renew_lease=lambda: state.renew(holder, minutes=settings.lease_minutes, now=_now()),
         describe_model=lambda: _describe_model(settings),
         wait_seconds=settings.start_timeout_minutes * 60,
-        others_left=lambda: len(batches) > 1 and left() == {batch_id},
+        callers=lambda: min(len(left() | {batch_id}), INFER_TASKS),
         call_until=call_until,
     )
     if report.left:
+        log.warning("Batch %s: the model's time is up; %s images stay pending.", batch_id, report.left)
         # It was not tried in vain: it was not its turn yet.
         forget_attempts(s3, settings.final_bucket, [batch], run_id, threads=1)
     note_inferred(s3, settings.final_bucket, run_id, batch_id)

@@ -96,7 +96,8 @@ class MemoryS3:
             source = self._find(CopySource["Bucket"], CopySource["Key"], CopySource.get("VersionId", ""), "CopyObject")
             if CopySourceIfMatch and CopySourceIfMatch != source.etag:
                 raise failure("PreconditionFailed", "CopyObject")
-            return self._version(Bucket, self._store(Bucket, Key, source.body, dict(source.headers)))
+            stored = self._store(Bucket, Key, source.body, dict(source.headers))
+            return self._version(Bucket, stored) | {"CopyObjectResult": {"ETag": stored.etag}}
 
     def delete_object(self, *, Bucket: str, Key: str, VersionId: str = "", IfMatch: str = "") -> dict[str, Any]:
         with self._call("delete_object", Bucket, Key) as objects:

@@ -17,7 +17,7 @@ from include.settings import Settings
 from tests.include.conftest import BuildSettings
 from tests.include.memory_queue import MemoryQueue
 from tests.include.memory_s3 import Killed, MemoryS3, failure
-from tests.include.samples import FINAL, INBOX
+from tests.include.samples import FINAL, INBOX, NOW
 from tests.include.test_events import body, record, through_sns
 
 TEST_EVENT = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": INBOX})
@@ -171,7 +171,7 @@ def test_messages_that_come_again_in_other_company_are_counted_once(s3: MemoryS3
     queue.come_back()
     queue.send([body(record("late.jpg", eventTime="2026-03-01T12:00:01Z"))])
     run(queue, s3, settings)
-    backlog = count_backlog(s3, settings, list_pending(s3, FINAL))
+    backlog = count_backlog(s3, settings, list_pending(s3, FINAL), now=NOW, run_id="r")
     assert (backlog.images, backlog.doubles) == (13, 12)
     assert sorted(itertools.chain(*pending(s3, settings))) == sorted([*names(12), "late.jpg"])
 
@@ -194,7 +194,7 @@ def test_entries_that_cannot_be_deleted_come_again_and_are_recognised(
     queue.come_back()
     run(queue, s3, settings)
     assert queue.left == []
-    assert count_backlog(s3, settings, list_pending(s3, FINAL)).images == 12
+    assert count_backlog(s3, settings, list_pending(s3, FINAL), now=NOW, run_id="r").images == 12
 
 
 def test_what_no_retry_can_mend_goes_to_the_dead_letter_queue_with_its_reason(s3: MemoryS3, settings: Settings) -> None:

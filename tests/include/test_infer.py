@@ -49,7 +49,7 @@ class Stage:
         self.renew: Callable[[], object] = lambda: None
         self.status: Callable[[], str] = lambda: "RUNNING"
         self.wait_seconds = 0.0
-        self.others_left: Callable[[], bool] = lambda: False
+        self.callers: Callable[[], int] = lambda: 1
 
     def checked(self, *entries: Checked) -> Stage:
         write_preflight(self.s3, FINAL, "b", entries)
@@ -72,7 +72,7 @@ class Stage:
             renew_lease=self.renew,
             describe_model=lambda: {"Status": self.status(), "StatusMessage": "for a reason"},
             wait_seconds=self.wait_seconds,
-            others_left=self.others_left,
+            callers=self.callers,
         )
 
     @property
@@ -383,18 +383,16 @@ class TestCheckpoints:
         assert images(150)[7].key not in stage.model.served
         assert len(stage.outcomes) == 150
 
-    def test_once_the_others_have_left_it_looks_for_the_whole_rate_and_only_then(
+    def test_the_pacer_hears_how_many_call_from_the_start_and_every_other_second(
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        taken: list[int] = []
-        looks = iter([False, False, True, True, True, True])
-        monkeypatch.setattr(Pacer, "take_all", lambda self: taken.append(1))
-        stage.others_left = lambda: next(looks, True)
+        heard: list[int] = []
+        monkeypatch.setattr(Pacer, "share", lambda self, callers: heard.append(callers))
+        stage.callers = itertools.count(start=5, step=-1).__next__
         stage.seconds = itertools.count(step=0.5).__next__
         stage.model.before_each = lambda key: time.sleep(0.01)
         stage.ready(100).run()
-        assert taken == [1]
-        assert len(list(looks)) == 3
+        assert heard[:3] == [4, 3, 2]
 
     def test_the_lease_is_renewed_while_it_works(self, stage: Stage) -> None:
         renewed: list[int] = []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from include.errors import LeaseHeldError, LeaseLostError, TerminalError, TransientError
-from include.model_state import Lease, ModelState, ModelStateStore
+from include.model_state import Hold, Lease, ModelState, ModelStateStore
 from include.parallel import in_parallel
 from include.settings import Settings
 from tests.include.memory_s3 import MemoryS3
@@ -36,9 +36,31 @@ def test_nothing_known_yet(store: ModelStateStore) -> None:
 
 
 def test_json_and_back() -> None:
-    state = ModelState(Lease(MINE, NOW, later(5)), 12.5, 700.0, {"CAP": 98.8, "étiquette": 1.0})
+    state = ModelState(
+        Lease(MINE, NOW, later(5)), Hold("ann", later(60)), 12.5, 0.3, 700.0, {"CAP": 98.8, "étiquette": 1.0}
+    )
     assert ModelState.from_json(state.to_json()) == state
     assert ModelState.from_json(ModelState().to_json()) == ModelState()
+
+
+class TestHold:
+    def test_it_expires_by_itself(self, store: ModelStateStore) -> None:
+        store.set_hold(Hold("ann", later(60)))
+        assert store.read().is_held(later(59))
+        assert not store.read().is_held(later(60))
+
+    def test_it_can_be_ended(self, store: ModelStateStore) -> None:
+        store.set_hold(Hold("ann", later(60)))
+        store.end_hold(now=later(5))
+        assert store.read().hold == Hold("ann", later(5))
+        assert not store.read().is_held(later(5))
+
+    def test_ending_what_nobody_holds_changes_nothing(self, store: ModelStateStore) -> None:
+        store.end_hold(now=NOW)
+        assert store.read() == ModelState()
+
+    def test_it_says_who_and_until_when(self) -> None:
+        assert str(Hold("ann", later(60))) == "ann holds it until 2026-03-01 13:00 UTC"
 
 
 class TestLease:
@@ -200,16 +222,16 @@ def test_a_damaged_object_is_no_lease_to_those_who_stop_the_model(
     s3: MemoryS3, store: ModelStateStore, damaged: bytes
 ) -> None:
     s3.put_object(Bucket=FINAL, Key=KEY, Body=damaged)
-    assert store.lease_or_none() is None
+    assert store.read_or_empty() == ModelState()
 
 
 def test_a_bucket_that_is_gone_holds_no_lease(settings: Settings) -> None:
-    assert ModelStateStore.of(MemoryS3("another"), FINAL, settings.model).lease_or_none() is None
+    assert ModelStateStore.of(MemoryS3("another"), FINAL, settings.model).read_or_empty() == ModelState()
 
 
 def test_a_live_lease_is_seen(store: ModelStateStore) -> None:
     lease = store.acquire(MINE, minutes=10, now=NOW)
-    assert store.lease_or_none() == lease
+    assert store.read_or_empty().lease == lease
 
 
 def test_fields_of_a_newer_deployment_are_passed_over() -> None:

@@ -71,9 +71,13 @@ class Service:
 class Process:
     """One process of several that share a service, with callers enough for every moment that its pacer hands out."""
 
-    def __init__(self, service: Service, first_rate: float | None = None, latency: float = 0.3) -> None:
+    def __init__(
+        self, service: Service, first_rate: float | None = None, latency: float = 0.3, callers: int = 1
+    ) -> None:
         self.clock, self.service, self.latency = service.clock, service, latency
-        self.pacer = Pacer(monotonic=self.clock.monotonic, sleep=lambda seconds: None, first_rate=first_rate)
+        self.pacer = Pacer(
+            monotonic=self.clock.monotonic, sleep=lambda seconds: None, first_rate=first_rate, callers=callers
+        )
         self.next_call = self.clock.now
         self.under_way: list[tuple[float, int, float, bool]] = []
         self.random = random.Random(1)
@@ -189,12 +193,24 @@ def test_what_others_leave_is_taken_up() -> None:
 
 def test_it_is_taken_up_within_seconds_by_one_that_knows_that_they_have_left() -> None:
     service = Service(Clock(), 5.0)
-    processes = [Process(service) for _ in range(2)]
+    processes = [Process(service, callers=2) for _ in range(2)]
     drive(*processes, until=60)
-    processes[0].pacer.take_all()
+    processes[0].pacer.share(1)
     drive(processes[0], until=120)
     served, throttled = service.between(63, 80)
     assert served > 0.93 * 5
+    assert throttled < 0.12
+
+
+def test_those_who_know_that_one_has_left_divide_its_part() -> None:
+    service = Service(Clock(), 25.0)
+    processes = [Process(service, callers=4) for _ in range(4)]
+    drive(*processes, until=60)
+    for process in processes[:3]:
+        process.pacer.share(3)
+    drive(*processes[:3], until=120)
+    served, throttled = service.between(62, 75)
+    assert served > 0.95 * 25
     assert throttled < 0.12
 
 
