@@ -1,0 +1,213 @@
+"""What the final bucket says of images, read for the audit: batches, checkpoints and published rows.
+
+Shares nothing with the stages that write them but the schema's names.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
+
+from include.audit_places import digest
+from include.errors import error_code
+from include.schema import IMAGE_LABELS
+
+PENDING: Final = "batches/pending/"
+DONE: Final = "batches/done/"
+OUTCOMES: Final = "batches/outcomes/"
+STAGED: Final = "staged/"
+RESULTS: Final = "results/image_labels/"
+
+MISSING_CODES: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion", "NoSuchBucket"})
+# Objects in memory at a time while one is looked through: a batch may have 10,000 images.
+READ_AHEAD: Final = 4
+_COLUMNS: Final = [
+    name
+    for name in IMAGE_LABELS.names
+    if name
+    in {
+        "source_bucket",
+        "source_key",
+        "version_id",
+        "etag",
+        "size_bytes",
+        "event_time",
+        "origin",
+        "batch_id",
+        "model_arn",
+        "status",
+    }
+]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a batch or a row says of one image. ``status`` is empty where only a batch speaks; ``etag`` has no quotes."""
+
+    bucket: str
+    key: str
+    etag: str
+    version_id: str
+    size_bytes: int
+    event_time: datetime
+    batch_id: str
+    origin: str = ""
+    force: bool = False
+    status: str = ""
+    analysis: str = ""
+    model_arn: str = ""
+
+    @property
+    def uri(self) -> str:
+        version = f" (version {self.version_id})" if self.version_id else ""
+        return f"s3://{self.bucket}/{self.key}{version}"
+
+    @property
+    def name(self) -> int:
+        return digest(self.bucket, self.key)
+
+    @property
+    def identity(self) -> int:
+        """Content under a name; where no event told its ETag, the version, or whatever has the name."""
+        return digest(self.bucket, self.key, self.etag or self.version_id)
+
+    @property
+    def published(self) -> int:
+        """What there may be one row of: a paid or final result, or one attempt that came to nothing."""
+        attempt = self.batch_id if self.status in ("FAILED", "MISSING") else ""
+        return digest(self.analysis, self.model_arn, self.bucket, self.key, self.etag or self.version_id, attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One object's records, or why it could not be read (``problem``). None in ``records``: it is gone."""
+
+    key: str
+    batch_id: str
+    records: list[Record] | None
+    problem: str = ""
+
+
+def read_object(s3: Any, bucket: str, key: str) -> bytes | None:
+    """None where it is gone by now."""
+    try:
+        return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except ClientError as err:
+        if error_code(err) in MISSING_CODES:
+            return None
+        raise
+
+
+def in_order(work: Callable[[str], T], keys: Iterable[str]) -> Iterator[T]:
+    """``work`` on each key, a few at a time, results in order."""
+    rest = iter(keys)
+    with ThreadPoolExecutor(max_workers=READ_AHEAD) as pool:
+        while some := list(islice(rest, READ_AHEAD)):
+            yield from pool.map(work, some)
+
+
+def batch_id_of(key: str) -> str:
+    """Of a pending or done batch, or of a Parquet file of results."""
+    return key.rpartition("/")[2].partition(".")[0].rpartition("-")[2]
+
+
+def read_batches(s3: Any, bucket: str, keys: Iterable[str]) -> Iterator[Read]:
+    """Pending or done batches: gzipped JSON Lines of images."""
+
+    def read(key: str) -> Read:
+        batch_id = batch_id_of(key)
+        body = read_object(s3, bucket, key)
+        if body is None:
+            return Read(key, batch_id, None)
+        try:
+            return Read(key, batch_id, [_of_batch(line, batch_id) for line in _lines(body)])
+        except (ValueError, TypeError, KeyError, AttributeError, EOFError, zlib.error, gzip.BadGzipFile) as err:
+            return Read(key, batch_id, [], f"is no batch of images ({type(err).__name__}: {err})")
+
+    return in_order(read, keys)
+
+
+def _of_batch(line: dict[str, Any], batch_id: str) -> Record:
+    return Record(
+        bucket=line["bucket"],
+        key=line["key"],
+        etag=line.get("etag", ""),
+        version_id=line.get("version_id", ""),
+        size_bytes=line.get("size_bytes", 0),
+        event_time=_utc(datetime.fromisoformat(line["event_time"])),
+        batch_id=batch_id,
+        origin=line.get("origin", "upload"),
+        force=line.get("force", False),
+    )
+
+
+def read_results(s3: Any, bucket: str, keys: Iterable[str]) -> Iterator[Read]:
+    """Parquet files of results, without their labels."""
+
+    def read(key: str) -> Read:
+        batch_id = batch_id_of(key)
+        body = read_object(s3, bucket, key)
+        if body is None:
+            return Read(key, batch_id, None)
+        try:
+            table = pq.ParquetFile(io.BytesIO(body)).read(columns=_COLUMNS)
+            return Read(key, batch_id, list(_of_table(table, analysis=key.split("/")[2].removeprefix("analysis="))))
+        except (pa.ArrowException, KeyError, IndexError) as err:
+            return Read(key, batch_id, [], f"is no Parquet file of image_labels ({type(err).__name__}: {err})")
+
+    return in_order(read, keys)
+
+
+def _of_table(table: Any, *, analysis: str) -> Iterator[Record]:
+    columns = {name: table[name].to_pylist() for name in _COLUMNS}
+    for row in range(table.num_rows):
+        yield Record(
+            bucket=columns["source_bucket"][row],
+            key=columns["source_key"][row],
+            etag=columns["etag"][row] or "",
+            version_id=columns["version_id"][row] or "",
+            size_bytes=columns["size_bytes"][row] or 0,
+            event_time=columns["event_time"][row],
+            batch_id=columns["batch_id"][row],
+            origin=columns["origin"][row] or "",
+            status=columns["status"][row],
+            analysis=analysis,
+            model_arn=columns["model_arn"][row] or "",
+        )
+
+
+def missing_in_checkpoints(s3: Any, bucket: str, batch_id: str) -> set[tuple[str, str]]:
+    """Images (bucket, key) of an unfinished batch that were found to be gone.
+
+    :raises ValueError: where a checkpoint is not JSON Lines of outcomes.
+    """
+    gone = set()
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{OUTCOMES}{batch_id}/"):
+        for item in page.get("Contents", []):
+            for line in _lines(read_object(s3, bucket, item["Key"]) or b""):
+                outcome = (line.get("outcome") if "already_labelled" in line else line) or {}
+                if outcome.get("status") == "MISSING":
+                    gone.add((outcome["image"]["bucket"], outcome["image"]["key"]))
+    return gone
+
+
+def _lines(body: bytes) -> list[dict[str, Any]]:
+    text = gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
+    return [json.loads(line) for line in text.split(b"\n") if line.strip()]
+
+
+def _utc(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
