@@ -37,7 +37,7 @@ from include.audit_records import (
     read_batches,
     read_results,
 )
-from include.audit_world import MOST_LOOKS, World
+from include.audit_world import MOST_LOOKS, World, head
 from include.settings import Settings
 
 
@@ -58,6 +58,7 @@ def survey(s3: Any, settings: Settings, *, now: datetime, grace_minutes: float, 
     check_results(world)
     check_done(world, [item.key for item in done.values()])
     check_rows_once(world)
+    check_newest(world)
     check_filed(world)
     check_batches(world, is_in_use=is_in_use)
     check_suspects(world)
@@ -74,6 +75,7 @@ def check_pending(world: World) -> None:
         for record in read.records or []:
             world.images_pending += 1
             world.pending_images.add(record.identity)
+            world.pending_names.add(record.name)
             _note_forced(world, record)
             if not record.etag and record.version_id:
                 world.pending_images.add(digest(record.bucket, record.key, ""))
@@ -102,6 +104,8 @@ def check_results(world: World) -> None:
             world.published_rows.add(record.published)
             (world.missing_rows if record.status == "MISSING" else world.rows).add(record.identity)
             _expect(world, record, record.status)
+            if record.status == "LABELLED":
+                world.labelled_names.add(record.name)
         _check_documents(world, records)
         check_one_place(world, records)
         suspect(world, records)
@@ -144,6 +148,31 @@ def check_rows_once(world: World) -> None:
                 named[record.published] = f"{record.uri} {record.status}, once more in {read.key}"
     for published in seen.repeated().tolist():
         world.notes.add("row_twice", named.get(published, "another image"))
+
+
+def check_newest(world: World) -> None:
+    """The document of a name that several images had: of the last one uploaded, or of the last one labelled."""
+    several = world.labelled_names.repeated()
+    if not len(several):
+        return
+    newest: dict[int, list[Record]] = {}
+    for read in read_results(world.s3, world.bucket, (item.key for item in listed(world.s3, world.bucket, RESULTS))):
+        for record in read.records or []:
+            if record.status != "LABELLED" or not are_in(several, [record.name])[0]:
+                continue
+            of_name = newest.setdefault(record.name, []) if len(newest) < MOST_LOOKS else newest.get(record.name, [])
+            of_name.append(record)
+            last_uploaded = max(each.event_time for each in of_name)
+            last_labelled = max(each.processed_at for each in of_name if each.processed_at)
+            of_name[:] = [
+                each for each in of_name if each.event_time == last_uploaded or each.processed_at == last_labelled
+            ]
+    pending = world.pending_names.holds(list(newest))
+    for records, is_pending in zip(newest.values(), pending.tolist(), strict=True):
+        key = document_key(records[0].bucket, records[0].key, is_labelled=True)
+        found = None if is_pending or not world.may_look() else head(world.s3, world.bucket, key)
+        if found and found["Metadata"].get("etag", "") not in {record.etag for record in records}:
+            world.notes.add("document_outdated", key)
 
 
 def check_filed(world: World) -> None:
@@ -218,6 +247,7 @@ def find_unprocessed(world: World) -> Digests:
 
 
 def _check_documents(world: World, records: Sequence[Record]) -> None:
+    """Each row's document is there. Why an image had no labels is forgotten once it is taken out of quarantine."""
     keys = [document_key(record.bucket, record.key, is_labelled=record.status == "LABELLED") for record in records]
     there = world.places.documents.holds([digest(key) for key in keys])
     for number in np.flatnonzero(~there).tolist():
@@ -228,8 +258,14 @@ def _check_documents(world: World, records: Sequence[Record]) -> None:
         held = [place for place in refused if world.places.documents.holds([digest(place)])[0]]
         if record.status in ("REJECTED", "FAILED") and held:
             world.notes.add("quarantined_without_reason", held[0], once=digest(held[0]))
-        else:
+        elif record.status == "LABELLED" or not _is_redriven(world, record):
             world.notes.add("row_without_document", f"{record.uri} ({record.status}): no {key}", once=digest(key))
+
+
+def _is_redriven(world: World, record: Record) -> bool:
+    """Whether an image that had no labels is pending again, or labelled by now."""
+    labels = digest(document_key(record.bucket, record.key, is_labelled=True))
+    return bool(world.places.documents.holds([labels])[0] or world.pending_names.holds([record.name])[0])
 
 
 def _expect(world: World, record: Record, status: str = "") -> None:

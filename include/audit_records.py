@@ -44,7 +44,7 @@ _COLUMNS: Final = [
         "etag",
         "size_bytes",
         "event_time",
-        "origin",
+        "processed_at",
         "batch_id",
         "model_arn",
         "status",
@@ -55,7 +55,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a batch or a row says of one image. ``status`` is empty where only a batch speaks; ``etag`` has no quotes."""
+    """What a batch or a row says of one image; ``etag`` has no quotes.
+
+    Where only a batch speaks, ``status`` is empty and ``processed_at`` None.
+    """
 
     bucket: str
     key: str
@@ -64,8 +67,8 @@ class Record:
     size_bytes: int
     event_time: datetime
     batch_id: str
-    origin: str = ""
     force: bool = False
+    processed_at: datetime | None = None
     status: str = ""
     analysis: str = ""
     model_arn: str = ""
@@ -86,8 +89,8 @@ class Record:
 
     @property
     def published(self) -> int:
-        """What there may be one row of: a paid or final result, or one attempt that came to nothing."""
-        attempt = self.batch_id if self.status in ("FAILED", "MISSING") else ""
+        """What there may be one row of: a paid result, or one batch's attempt that came to nothing."""
+        attempt = "" if self.status == "LABELLED" else self.batch_id
         return digest(self.analysis, self.model_arn, self.bucket, self.key, self.etag or self.version_id, attempt)
 
 
@@ -149,7 +152,6 @@ def _of_batch(line: dict[str, Any], batch_id: str) -> Record:
         size_bytes=line.get("size_bytes", 0),
         event_time=_utc(datetime.fromisoformat(line["event_time"])),
         batch_id=batch_id,
-        origin=line.get("origin", "upload"),
         force=line.get("force", False),
     )
 
@@ -182,7 +184,7 @@ def _of_table(table: Any, *, analysis: str) -> Iterator[Record]:
             size_bytes=columns["size_bytes"][row] or 0,
             event_time=columns["event_time"][row],
             batch_id=columns["batch_id"][row],
-            origin=columns["origin"][row] or "",
+            processed_at=columns["processed_at"][row],
             status=columns["status"][row],
             analysis=analysis,
             model_arn=columns["model_arn"][row] or "",

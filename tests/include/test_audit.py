@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from include import audit as audit_module
-from include import audit_places, audit_world
+from include import audit_checks, audit_places, audit_world
 from include.audit import Audit, audit, main, queue_unprocessed, render, to_json
 from include.batches import list_pending, plan_batches, read_batch, write_batches
 from include.decide import count_backlog
@@ -25,12 +26,13 @@ from include.model_state import Hold, ModelState, ModelStateStore
 from include.outcomes import Checked, write_preflight
 from include.preflight import preflight
 from include.publish import publish
+from include.redrive import find_quarantined, redrive
 from include.selection import find_images, queue_images
 from include.settings import Settings
 from local_aws.process import LocalAws
 from tests.include.conftest import BuildSettings
 from tests.include.memory_queue import DEAD_LETTERS, MemoryQueue
-from tests.include.memory_s3 import MemoryS3, failure
+from tests.include.memory_s3 import Killed, MemoryS3, failure
 from tests.include.samples import (
     AWKWARD_KEYS,
     FINAL,
@@ -104,13 +106,14 @@ class World:
 
     def label(self, *, publishing: bool = True) -> None:
         """A run, after draining."""
-        run_id = f"manual__{next(self.runs)}"
+        number = next(self.runs)
+        run_id, now = f"manual__{number}", NOW + timedelta(seconds=number)
         keys = list_pending(self.s3, self.settings.final_bucket)
-        backlog = count_backlog(self.s3, self.settings, keys, now=NOW, run_id=run_id)
+        backlog = count_backlog(self.s3, self.settings, keys, now=now, run_id=run_id)
         for key in backlog.batches:
             batch = read_batch(self.s3, self.settings.final_bucket, key)
             assert batch
-            preflight(self.s3, self.settings, batch, run_id=run_id, now=lambda: NOW)
+            preflight(self.s3, self.settings, batch, run_id=run_id, now=lambda: now)
             infer(
                 self.model,
                 self.s3,
@@ -118,7 +121,7 @@ class World:
                 batch.batch_id,
                 run_id=run_id,
                 first_rate=1e6,
-                now=lambda: NOW,
+                now=lambda: now,
                 monotonic=itertools.count(step=0.0001).__next__,
                 renew_lease=lambda: None,
                 describe_model=lambda: {"Status": "RUNNING"},
@@ -213,7 +216,11 @@ class TestACleanWorld:
     def test_is_not_asked_for_object_by_object(self, world: World, s3: MemoryS3) -> None:
         s3.calls.clear()
         world.audit()
-        assert [operation for operation, _, _ in s3.calls].count("head_object") == 1
+        asked = [key for operation, _, key in s3.calls if operation == "head_object"]
+        assert sorted(asked) == [
+            "images/inbox/100% sure.jpg",
+            "labels/inbox/twice.jpg.json",
+        ]
 
     def test_adds_up_while_nothing_was_ever_uploaded(self, s3: MemoryS3, settings: Settings) -> None:
         assert found(World(s3, settings).audit()) == {}
@@ -249,6 +256,28 @@ class TestACleanWorld:
             world.upload(key, picture(seed=200), minutes=80, sequencer="0A")
         world.run()
         assert len(world.keys("images/inbox/long/")) == 2
+        assert found(world.audit()) == {}
+
+    def redriven(self, world: World) -> None:
+        redrive(world.s3, world.settings, find_quarantined(world.s3, world.settings), now=NOW, request_id="r")
+
+    def test_adds_up_where_quarantine_is_emptied(self, world: World) -> None:
+        self.redriven(world)
+        what = world.audit()
+        assert (found(what), what.pending_images) == ({}, 2)
+
+    @pytest.mark.parametrize("is_announced", [False, True])
+    def test_adds_up_where_what_was_in_quarantine_was_tried_again(self, world: World, is_announced: bool) -> None:
+        del world.model.script["too much.jpg"]
+        self.redriven(world)
+        for item in [*audit_places.listed(world.s3, INBOX)] if is_announced else []:
+            put = {"ETag": item.etag}
+            world.announce(item.key, put, size=item.size_bytes, minutes=70, sequencer="0A")
+        world.run()
+        assert world.keys("quarantine/inbox/no") == [
+            "quarantine/inbox/no image.jpg",
+            "quarantine/inbox/no image.jpg.error.json",
+        ]
         assert found(world.audit()) == {}
 
     def test_adds_up_where_what_failed_is_put_back_and_labelled(self, world: World, s3: MemoryS3) -> None:
@@ -418,6 +447,32 @@ class TestBatches:
         world.copy(world.done, f"batches/pending/1-20260301T110000Z-{world.batch_id}.jsonl.gz")
         assert examples(world.audit(), "half_done")[0].endswith(": done, and pending still")
 
+    def test_one_whose_publishing_is_killed_anywhere_is_half_done_and_nothing_else(
+        self, world: World, s3: MemoryS3
+    ) -> None:
+        for dies_after_the_effect, call in itertools.product((False, True), range(1, 40)):
+            names = [f"{call} {dies_after_the_effect}.{ending}" for ending in ("jpg", "txt")]
+            for name, body in zip(names, (picture(seed=call), b"hello"), strict=True):
+                world.upload(name, body)
+            world.drain()
+            world.label(publishing=False)
+            (key,) = world.keys("batches/pending/")
+            batch = read_batch(s3, FINAL, key)
+            assert batch
+            s3.dies_after_the_effect, s3.dies_at = dies_after_the_effect, len(s3.calls) + call
+            killed = False
+            try:
+                publish(s3, world.settings, batch, thresholds={})
+            except Killed:
+                killed = True
+            s3.dies_at = None
+            assert found(world.audit()) == ({"half_done": 1} if world.keys("batches/pending/") else {})
+            world.run()
+            assert found(world.audit()) == {}
+            if not killed:
+                break
+        assert not killed, "it took more calls than were tried"
+
     def test_an_image_in_two_of_them(self, world: World) -> None:
         world.upload("new.jpg", picture(seed=7))
         world.drain()
@@ -450,14 +505,14 @@ class TestBatches:
 
     def test_that_come_and_go_meanwhile_are_said_to(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         world.put("images/inbox/stranger.jpg")
-        check = audit_module.survey.__globals__["check_results"]
+        check = audit_checks.check_results
 
-        def meanwhile(*arguments: Any) -> None:
-            check(*arguments)
+        def meanwhile(read: audit_world.World) -> None:
+            check(read)
             world.upload("new.jpg", picture(seed=7))
             world.drain()
 
-        monkeypatch.setitem(audit_module.survey.__globals__, "check_results", meanwhile)
+        monkeypatch.setattr(audit_checks, "check_results", meanwhile)
         what = world.audit()
         assert what.has_changed
         assert "Audit again when no run is at work" in render(what)
@@ -509,6 +564,13 @@ class TestResults:
     def test_a_row_without_its_document(self, world: World, key: str) -> None:
         world.delete(f"labels/inbox/{key}.json" if key == "plain.jpg" else f"quarantine/inbox/{key}.error.json")
         assert found(world.audit()) == {"row_without_document": 1}
+
+    def test_a_document_of_an_image_that_is_no_longer_the_newest_of_its_name(self, world: World) -> None:
+        key = "labels/inbox/twice.jpg.json"
+        before = {"etag": hashlib.md5(picture(seed=103)).hexdigest()}
+        world.s3.put_object(Bucket=FINAL, Key=key, Body=b"{}", Metadata=before)
+        what = world.audit()
+        assert (found(what), examples(what, "document_outdated")) == ({"document_outdated": 1}, [key])
 
     @pytest.mark.parametrize("key", ["labels/inbox/stray.jpg.json", "quarantine/inbox/stray.jpg.error.json"])
     def test_a_document_without_a_row(self, world: World, key: str) -> None:
@@ -574,6 +636,13 @@ class TestQueueAndModel:
         world.put(STATE, held.to_json())
         assert found(world.audit()) == {}
 
+    def test_so_it_is_where_somebody_else_may_start_it(self, world: World, build_settings: BuildSettings) -> None:
+        world.model.status = "RUNNING"
+        world.settings = build_settings(foreign_model="warn", allowed_buckets="archive")
+        assert found(world.audit()) == {}
+        ModelStateStore(world.s3, FINAL, STATE).acquire("label_images/r", minutes=10, now=NOW)
+        assert found(world.audit()) == {"model_left_on": 1}
+
     @pytest.mark.parametrize("body", [b"hello", b"[]", b'{"lease": {"expires_at": 3}}', b'{"lease": "mine"}'])
     def test_a_state_that_is_none_protects_nobody(self, world: World, body: bytes) -> None:
         world.model.status = "RUNNING"
@@ -606,7 +675,7 @@ class TestTheCommand:
                 return LATER
 
         clients = {"s3": world.s3, "sqs": world.queue, "rekognition": world.model}
-        monkeypatch.setattr(audit_module.boto3, "client", lambda name, *_, **__: clients[name])
+        monkeypatch.setattr("boto3.client", lambda name, *_, **__: clients[name])
         monkeypatch.setattr(audit_module, "datetime", Clock)
         for name, value in VALUES.items():
             monkeypatch.setenv(f"LABELS_{name.upper()}", str(value))
@@ -693,6 +762,19 @@ class TestOnLocalAws:
         world.run()
         what = self.later(world)
         assert (found(what), what.published_rows) == ({}, 3)
+
+    def test_messages_are_counted_where_they_wait(self, world: World, sqs: Any, unique: str) -> None:
+        dead = sqs.create_queue(QueueName=f"{unique}-dead")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5})
+        url = sqs.create_queue(QueueName=unique, Attributes={"RedrivePolicy": policy})["QueueUrl"]
+        for _ in range(3):
+            sqs.send_message(QueueUrl=url, MessageBody="{}")
+        sqs.receive_message(QueueUrl=url)
+        sqs.send_message(QueueUrl=dead, MessageBody="{}")
+        world.queue, world.settings = sqs, world.settings.model_copy(update={"queue_url": url})
+        what = self.later(world)
+        assert (what.queue_messages, what.dead_letters, found(what)) == (3, 1, {"dead_letters": 1})
 
     def test_more_than_a_page_of_uploads_that_nobody_heard_of(self, world: World) -> None:
         for number in range(1_050):
