@@ -3,8 +3,11 @@
 GET  health      {"status": "ok"}
 GET  meter       what every model has cost so far
 GET  settings    the settings in force;  POST settings {name: value, …} changes some
-POST model       {"project_version_arn", "status"?, "status_message"?, "next_start_fails"?}
-POST reset       drops everything that is stored
+POST model       {"project_version_arn", "status"?, "status_message"?, "next_start_fails"?, "stops_after_calls"?}
+GET  faults      {"seed", "faults": […]}, each fault with how often it has `matched` and `struck`
+POST faults      adds the fault in the body (`faults.Fault`), and returns it as listed
+POST faults/clear  {"seed"?}: removes every fault; those added from then on draw from the seed, 0 unless told
+POST reset       drops everything that is stored, and every fault
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from local_aws.faults import Faults, parsed
+from local_aws.gateway import ADMIN_PATH
 from local_aws.rekognition.account import Account
 from local_aws.settings import updated
 from local_aws.wire import AwsError, Request, Response, json_response
@@ -25,8 +30,9 @@ _Body = dict[str, Any]
 class Admin:
     """Reads and changes what AWS itself would not let a client see or change."""
 
-    def __init__(self, account: Account, reset: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, account: Account, faults: Faults, reset: Callable[[], Awaitable[None]]) -> None:
         self._account = account
+        self._faults = faults
         self._reset = reset
         self._routes: dict[tuple[str, str], Callable[[_Body], Awaitable[_Body]]] = {
             ("GET", "health"): self.health,
@@ -34,6 +40,9 @@ class Admin:
             ("GET", "settings"): self.settings,
             ("POST", "settings"): self.settings,
             ("POST", "model"): self.model,
+            ("GET", "faults"): self.faults,
+            ("POST", "faults"): self.add_fault,
+            ("POST", "faults/clear"): self.clear_faults,
             ("POST", "reset"): self.reset,
         }
 
@@ -41,7 +50,7 @@ class Admin:
         """Answer one admin request."""
         if not _is_loopback(request.client_host):
             return json_response({"error": "the admin endpoint answers this machine only"}, status=403)
-        route = self._routes.get((request.method, request.path.rpartition("/")[2]))
+        route = self._routes.get((request.method, request.path.removeprefix(ADMIN_PATH)))
         if route is None:
             known = ", ".join(f"{method} {name}" for method, name in self._routes)
             return json_response({"error": f"there are {known}"}, status=404)
@@ -64,16 +73,30 @@ class Admin:
         return dataclasses.asdict(self._account.settings)
 
     async def model(self, body: _Body) -> _Body:
-        """Set a model's status outright, or have its next start fail with a message."""
+        """Set a model's status outright, have its next start fail with a message, or have it stop by itself."""
         return self._account.override(
             body["project_version_arn"],
             status=body.get("status"),
             status_message=body.get("status_message", ""),
             next_start_fails=body.get("next_start_fails"),
+            stops_after_calls=body.get("stops_after_calls"),
         )
 
+    async def faults(self, body: _Body) -> _Body:
+        """The plan of faults and what has come of it."""
+        return {"seed": self._faults.seed, "faults": self._faults.listed()}
+
+    async def add_fault(self, body: _Body) -> _Body:
+        """Add a fault to the plan."""
+        return self._faults.add(parsed(body))
+
+    async def clear_faults(self, body: _Body) -> _Body:
+        """Begin a new plan."""
+        self._faults.clear(int(body.get("seed", 0)))
+        return await self.faults({})
+
     async def reset(self, body: _Body) -> _Body:
-        """Drop everything that is stored; settings stay."""
+        """Drop everything that is stored, and every fault; settings stay."""
         await self._reset()
         return {"status": "reset"}
 

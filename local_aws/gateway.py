@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from local_aws.disturbance import disturbed
+from local_aws.faults import Faults
 from local_aws.wire import Request, Response
 
 Scope = MutableMapping[str, Any]
@@ -22,12 +24,14 @@ _CREDENTIAL_SCOPE = re.compile(r"Credential=[^/&,\s]+/\d{8}/([^/]+)/([^/]+)/aws4
 _TARGETS = {"RekognitionService": "rekognition", "AmazonSQS": "sqs"}
 
 ADMIN_PATH = "/_local_aws/"
+# In the `state` of a request's scope: closes its connection.
+CUT = "local_aws.cut"
 
 
 class Gateway:
     """ASGI application that routes by service; whatever has no handler of its own goes to `otherwise`.
 
-    `answered` is told of every request once its answer is ready.
+    `answered` is told of every request once its answer is ready. `faults` strike any request but the admin endpoint's.
     """
 
     def __init__(
@@ -36,11 +40,13 @@ class Gateway:
         *,
         admin: Handler,
         otherwise: Handler,
+        faults: Faults,
         answered: Callable[[Request], None] = lambda request: None,
     ) -> None:
         self._handlers = handlers
         self._admin = admin
         self._otherwise = otherwise
+        self._faults = faults
         self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,17 +55,23 @@ class Gateway:
         if request is None:
             return
         response = await self.answer(request)
+        if response is None:
+            scope["state"][CUT]()
+            # What is left of this connection is waited for: returning before would be an application without an answer.
+            await request.disconnected()
+            return
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         if not any(name == b"content-length" for name, _ in headers):
             headers.append((b"content-length", str(len(response.body)).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
-    async def answer(self, request: Request) -> Response:
-        """Answer any request. Every request passes here, so this is the place to disturb one."""
+    async def answer(self, request: Request) -> Response | None:
+        """Answer any request; None where a fault cuts the connection."""
         is_admin = request.path.startswith(ADMIN_PATH)
         handler = self._admin if is_admin else self._handlers.get(request.service, self._otherwise)
-        response = await handler(request)
+        fault = self._faults.of_request(request) if self._faults and not is_admin else None
+        response = await (disturbed(fault, request, handler) if fault else handler(request))
         self._answered(request)
         return response
 

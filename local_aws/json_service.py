@@ -60,10 +60,14 @@ class JsonService:
             arguments = self._arguments(name, request.body)
             return json_response(await operation(arguments, request), content_type=self._content_type)
         except AwsError as error:
-            body = {"__type": error.code, "message": error.message}
-            response = json_response(body, status=error.status, content_type=self._content_type)
-            response.headers.extend(self._error_headers(error))
-            return response
+            return self.refusal(error)
+
+    def refusal(self, error: AwsError) -> Response:
+        """An error as this service sends it."""
+        body = {"__type": error.code, "message": error.message}
+        response = json_response(body, status=error.status, content_type=self._content_type)
+        response.headers.extend(self._error_headers(error))
+        return response
 
     def _operation(self, request: Request) -> tuple[str, Operation]:
         prefix, _, name = request.headers.get("x-amz-target", "").partition(".")

@@ -77,7 +77,7 @@ class LocalAws:
         }
 
     def reset(self) -> None:
-        """Drop everything that is stored; settings stay."""
+        """Drop everything that is stored, and every fault; settings stay."""
         self._admin("POST", "reset")
 
     def meter(self) -> dict[str, Any]:
@@ -88,9 +88,22 @@ class LocalAws:
         """Change settings; the settings in force."""
         return self._admin("POST", "settings", changes)
 
-    def set_model(self, project_version_arn: str, **changes: str) -> dict[str, Any]:
-        """Set a model's `status` (and `status_message`), or `next_start_fails` with a message."""
+    def set_model(self, project_version_arn: str, **changes: str | int) -> dict[str, Any]:
+        """Set a model's `status` (and `status_message`), `next_start_fails` with a message, or `stops_after_calls`."""
         return self._admin("POST", "model", {"project_version_arn": project_version_arn, **changes})
+
+    def add_fault(self, **fault: Any) -> dict[str, Any]:
+        """Add a fault (`faults.Fault`) to the plan: `add_fault(service="s3", operation="PutObject", error="SlowDown")`."""
+        return self._admin("POST", "faults", fault)
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults of the plan, each with how often it has `matched` and `struck`."""
+        faults: list[dict[str, Any]] = self._admin("GET", "faults")["faults"]
+        return faults
+
+    def clear_faults(self, *, seed: int = 0) -> None:
+        """Remove every fault; those added from then on draw from `seed`."""
+        self._admin("POST", "faults/clear", {"seed": seed})
 
     def stop(self) -> None:
         """End the server with SIGTERM, and wait for it."""

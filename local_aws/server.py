@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from local_aws import queue_bridge, s3_conditions
 from local_aws.admin import Admin
-from local_aws.gateway import Gateway, Receive, Scope, Send
+from local_aws.faults import Faults
+from local_aws.gateway import CUT, Gateway, Receive, Scope, Send
 from local_aws.moto_services import ACCOUNT_ID, MotoServices
 from local_aws.rekognition.account import Account
 from local_aws.rekognition.detection import Detection
@@ -38,11 +40,20 @@ class LocalAwsServer(uvicorn.Server):
         print(json.dumps({"endpoint_url": f"http://{host}:{port}", "pid": os.getpid()}), flush=True)  # noqa: T201
 
 
+class CuttableProtocol(HttpToolsProtocol):
+    """Hands the application what ASGI has no word for: how to cut a connection without an answer."""
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self.scope["state"][CUT] = self.transport.close
+
+
 def serve(listener: socket.socket, settings: Settings, state_dir: Path | None) -> None:
     """Serve until told to end by SIGTERM or SIGINT."""
     config = uvicorn.Config(
         Application(settings, state_dir),
-        http="httptools",
+        http=CuttableProtocol,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -72,7 +83,8 @@ class Application:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         moto = MotoServices()
-        queues = Queues(ACCOUNT_ID, time.time)
+        faults = Faults(time.monotonic)
+        queues = Queues(ACCOUNT_ID, time.time, faults)
         account = Account(ACCOUNT_ID, self._settings, time.time)
         workers = VisionWorkers()
         state = State(self._state_dir, moto, queues, account) if self._state_dir else None
@@ -84,14 +96,16 @@ class Application:
             await moto.reset()
             queues.replace_all(())
             account.clear()
+            faults.clear()
 
         self._gateway = Gateway(
             {
                 "sqs": sqs_service(queues),
                 "rekognition": rekognition_service(account, trainer, Detection(account, workers), workers),
             },
-            admin=Admin(account, reset),
+            admin=Admin(account, faults, reset),
             otherwise=moto,
+            faults=faults,
             answered=state.note if state else _nothing,
         )
         await receive()

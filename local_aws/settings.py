@@ -30,6 +30,7 @@ class Settings:
     inference_latency: float = _setting(0.0, "seconds that half of all DetectCustomLabels take at least")
     inference_latency_spread: float = _setting(0.0, "how much they vary: the sigma of a log-normal distribution")
     describe_delay: float = _setting(0.0, "seconds that a DescribeProjectVersions takes at least")
+    describe_lag: float = _setting(0.0, "seconds ago whose statuses DescribeProjectVersions tells")
     max_inference_units: int = _setting(5, "inference units a started model may have", least=1)
     max_running_models: int = _setting(2, "models an account may run at a time", least=1)
     stop_while_starting: str = _setting(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from local_aws.rekognition.history import StatusHistory
 from local_aws.rekognition.meter import Meter
 from local_aws.rekognition.resources import Dataset, Project, ProjectVersion, S3Location, TrainedModel
 from local_aws.rekognition.throttle import TokenBucket
@@ -43,6 +44,8 @@ class Account:
         self.versions: dict[str, ProjectVersion] = {}
         self.meter = Meter()
         self._buckets: dict[str, TokenBucket] = {}
+        self._history = StatusHistory()
+        self._calls_left: dict[str, int] = {}  # until a version stops by itself, by ARN
 
     def kept(self) -> dict[str, Any]:
         """What is to outlive the process."""
@@ -112,12 +115,13 @@ class Account:
 
     def training_completed(self, version: ProjectVersion, trained: TrainedModel) -> None:
         """The version can be started from now on."""
-        version.status, version.status_message = "TRAINING_COMPLETED", "The model is ready to run."
         version.trained, version.training_ended_at = trained, self.clock()
+        self._change(version, "TRAINING_COMPLETED", "The model is ready to run.")
 
     def training_failed(self, version: ProjectVersion, why: str) -> None:
         """The version will never run."""
-        version.status, version.status_message, version.training_ended_at = "TRAINING_FAILED", why, self.clock()
+        version.training_ended_at = self.clock()
+        self._change(version, "TRAINING_FAILED", why)
 
     def version(self, arn: str) -> ProjectVersion:
         """A version as it is now; ResourceNotFoundException where there is none."""
@@ -131,6 +135,14 @@ class Account:
         """The versions of a project, latest first."""
         found = [self.version(arn) for arn, version in self.versions.items() if version.project_arn == project_arn]
         return sorted(found, key=lambda version: version.created_at, reverse=True)
+
+    def described(self, project_arn: str) -> list[ProjectVersion]:
+        """The versions of a project, latest first, with the statuses that they had `describe_lag` ago."""
+        versions = self.versions_of(project_arn)
+        if not self.settings.describe_lag:
+            return versions
+        at = self.clock() - self.settings.describe_lag
+        return [self._history.as_of(version, at) for version in versions]
 
     def start(self, arn: str, min_units: int, max_units: int | None) -> ProjectVersion:
         """Begin to start a version; LimitExceededException over the unit limit or the number of running models."""
@@ -188,6 +200,7 @@ class Account:
             self.meter.throttled(arn)
             raise AwsError("ProvisionedThroughputExceededException", "Provisioned Rate exceeded.")
         self.meter.served(arn, now)
+        self._count_down(version)
         return version
 
     def admit_control(self, operation: str) -> None:
@@ -197,22 +210,42 @@ class Account:
             raise AwsError("ThrottlingException", reason, 500)
 
     def override(
-        self, arn: str, *, status: str | None, status_message: str, next_start_fails: str | None
+        self,
+        arn: str,
+        *,
+        status: str | None,
+        status_message: str,
+        next_start_fails: str | None,
+        stops_after_calls: int | None = None,
     ) -> dict[str, Any]:
-        """Set what only AWS could: a version's status outright, or that its next start fails with a message."""
+        """Set what only AWS could.
+
+        A version's status outright, that its next start fails with a message, or that it stops by itself with the last
+        of so many more calls that it serves.
+        """
         version = self.version(arn)
+        if stops_after_calls is not None:
+            if isinstance(stops_after_calls, bool) or not isinstance(stops_after_calls, int) or stops_after_calls < 1:
+                raise ValueError(f"stops_after_calls: {stops_after_calls!r} is not an integer of at least 1")
+            self._calls_left[arn] = stops_after_calls
         if next_start_fails is not None:
             version.next_start_fails = next_start_fails
         if status is not None:
             if status not in STATUSES:
                 raise ValueError(f"{status!r} is none of {', '.join(STATUSES)}")
-            version.status, version.status_message, version.changes_at = status, status_message, None
+            version.changes_at = None
+            self._change(version, status, status_message)
             if status == "RUNNING":
                 version.min_units = version.min_units or 1
                 self.meter.opened(arn, version.min_units, self.clock())
             elif status != "STOPPING":
                 self.meter.closed(arn, self.clock())
-        return {"project_version_arn": arn, "status": version.status, "next_start_fails": version.next_start_fails}
+        return {
+            "project_version_arn": arn,
+            "status": version.status,
+            "next_start_fails": version.next_start_fails,
+            "stops_after_calls": self._calls_left.get(arn),
+        }
 
     def bill(self) -> dict[str, Any]:
         """The meter's reading; see `Meter.bill`."""
@@ -232,8 +265,19 @@ class Account:
         return self._buckets.setdefault(bucket, TokenBucket()).take(now, rate)
 
     def _enter(self, version: ProjectVersion, status: str, message: str, seconds: float) -> None:
-        version.status, version.status_message = status, message
+        self._change(version, status, message)
         version.changes_at = self.clock() + seconds * self.settings.time_scale
+
+    def _change(self, version: ProjectVersion, status: str, message: str, *, at: float | None = None) -> None:
+        self._history.change(version, status, message, self.clock() if at is None else at)
+
+    def _count_down(self, version: ProjectVersion) -> None:
+        """Let a version stop by itself when the calls that it had left are served."""
+        left = self._calls_left.pop(version.arn, 0) - 1
+        if left == 0:
+            self._enter(version, "STOPPING", "The model is being stopped.", self.settings.stop_seconds)
+        elif left > 0:
+            self._calls_left[version.arn] = left
 
     def _settle(self, version: ProjectVersion) -> None:
         """Let a version pass from STARTING or STOPPING to what follows, at the time when it was due."""
@@ -242,12 +286,12 @@ class Account:
             return
         version.changes_at = None
         if version.status == "STOPPING":
-            version.status, version.status_message = "STOPPED", "The model has been stopped."
+            self._change(version, "STOPPED", "The model has been stopped.", at=at)
             self.meter.closed(version.arn, at)
         elif version.start_fails is not None:
-            version.status, version.status_message = "FAILED", version.start_fails
+            self._change(version, "FAILED", version.start_fails, at=at)
         else:
-            version.status, version.status_message = "RUNNING", "The model is running."
+            self._change(version, "RUNNING", "The model is running.", at=at)
             self._buckets.pop(version.arn, None)
             self.meter.opened(version.arn, version.min_units or 1, at)
 

@@ -143,7 +143,7 @@ class _Operations:
         await asyncio.sleep(self._account.settings.describe_delay)
         project = self._account.project(arguments["ProjectArn"])
         names = arguments.get("VersionNames")
-        versions = [each for each in self._account.versions_of(project.arn) if names is None or each.name in names]
+        versions = [each for each in self._account.described(project.arn) if names is None or each.name in names]
         page, token = _page(versions, arguments)
         return present(ProjectVersionDescriptions=[describe_version(each) for each in page], NextToken=token)
 

@@ -37,7 +37,8 @@ def _invalid(problems: list[Problem]) -> AwsError | None:
 
 
 def _error_headers(error: AwsError) -> list[tuple[str, str]]:
-    return [("x-amzn-query-error", f"{query_code(error)};Sender")]
+    whose = "Sender" if error.status < 500 else "Receiver"
+    return [("x-amzn-query-error", f"{query_code(error)};{whose}")]
 
 
 class _Operations:

@@ -77,6 +77,19 @@ class Queue:
         message.receive_count = 0
         self._add(message, "visible")
 
+    def redeliver(self, message: Message) -> None:
+        """Show a received message again, whether it is in flight or deleted: SQS delivers at least once.
+
+        "On rare occasions, [...] the copy of the message isn't deleted on that unavailable server, and you might get that
+        message copy again":
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues-at-least-once-delivery.html
+        """
+        if message.state == "gone":
+            self._add(message, "visible")
+        elif message.state == "in_flight" and message.id in self._messages:
+            self._move(message, "visible")
+            self._visible.append(message)
+
     def receive(
         self, count: int, now: float, *, visibility_seconds: float | None = None
     ) -> tuple[list[Received], list[Message]]:

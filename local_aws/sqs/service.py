@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from local_aws.faults import Faults
 from local_aws.sqs import attributes as queue_attributes
 from local_aws.sqs.messages import Message, Outgoing
 from local_aws.sqs.queue import Queue, Received
@@ -39,11 +40,12 @@ class Record:
 
 
 class Queues:
-    """Every queue, by Region and name. All methods run on the event loop."""
+    """Every queue, by Region and name. All methods run on the event loop. `faults` disturb messages on their way."""
 
-    def __init__(self, account_id: str, clock: Callable[[], float]) -> None:
+    def __init__(self, account_id: str, clock: Callable[[], float], faults: Faults) -> None:
         self.account_id = account_id
         self.clock = clock
+        self._faults = faults
         self._records: dict[str, Record] = {}
         self._changed: dict[str, asyncio.Event] = {}
 
@@ -103,6 +105,8 @@ class Queues:
         if outgoing.size_bytes > most:
             reason = f"Message must be shorter than {most} bytes."
             raise AwsError("InvalidParameterValue", f"One or more parameters are invalid. Reason: {reason}")
+        if self._faults and (late := self._faults.visible_after_seconds()):
+            delay_seconds = max(late, record.queue.limits.delay_seconds if delay_seconds is None else delay_seconds)
         message = record.queue.send(outgoing, self.clock(), delay_seconds=delay_seconds)
         self._wake(record.queue.arn)
         return message.id, message.body_md5, message.attributes_md5
@@ -125,6 +129,8 @@ class Queues:
             received, dead = record.queue.receive(count, now, visibility_seconds=visibility_seconds)
             self._bury(record, dead)
             if received:
+                if self._faults:
+                    self._plan_redeliveries(record, received)
                 return received
             if now >= until:
                 if wait_seconds == 0 and record.queue.is_over_limit():
@@ -170,6 +176,16 @@ class Queues:
             if target is not None:
                 target.queue.accept(message, record.queue.arn)
                 self._wake(target.queue.arn)
+
+    def _plan_redeliveries(self, record: Record, received: list[Received]) -> None:
+        def redeliver(message: Message) -> None:
+            record.queue.redeliver(message)
+            self._wake(record.queue.arn)
+
+        for each in received:
+            seconds = self._faults.redelivered_after_seconds()
+            if seconds is not None:
+                asyncio.get_running_loop().call_later(seconds, redeliver, each.message)
 
     def _wake(self, arn: str) -> None:
         """Let everyone who waits for a message look again."""

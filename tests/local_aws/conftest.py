@@ -20,6 +20,7 @@ DEFAULTS = {
     "inference_latency": 0,
     "inference_latency_spread": 0,
     "describe_delay": 0,
+    "describe_lag": 0,
     "max_running_models": 2,
     "stop_while_starting": "accept",
 }
@@ -29,14 +30,15 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalAws]:
-    """The server; its settings are put back before each test that uses `aws`."""
+    """The server; its settings are put back and its faults removed before each test that uses `aws`."""
     with LocalAws() as aws:
         yield aws
 
 
 @pytest.fixture
 def aws(server: LocalAws) -> LocalAws:
-    """The server with fast settings."""
+    """The server with fast settings and no faults."""
+    server.clear_faults()
     server.settings(**DEFAULTS)
     return server
 
@@ -79,6 +81,7 @@ def trained(server: LocalAws) -> Model:
 def model(aws: LocalAws, trained: Model) -> Iterator[Model]:
     """The trained model, STOPPED or never started; stopped again afterwards."""
     yield trained
+    aws.clear_faults()
     aws.settings(**DEFAULTS)
     aws.set_model(trained.version_arn, status="STOPPED")
 

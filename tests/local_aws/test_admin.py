@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from local_aws.admin import Admin
+from local_aws.faults import Faults
 from local_aws.process import LocalAws, LocalAwsError
 from local_aws.rekognition.account import Account
 from local_aws.settings import Settings
@@ -86,10 +87,11 @@ def test_another_machine_is_turned_away(host: str, expected: int) -> None:
     async def never() -> None:
         raise AssertionError
 
-    admin = Admin(Account("1", Settings(), lambda: 0.0), reset=never)
-    path = "/_local_aws/health"
-    request = Request("GET", path, path, "", {}, b"", host, "s3", "us-east-1", never)
-    assert asyncio.run(admin(request)).status == expected
+    admin = Admin(Account("1", Settings(), lambda: 0.0), Faults(lambda: 0.0), reset=never)
+    for name in ("health", "faults"):
+        path = f"/_local_aws/{name}"
+        request = Request("GET", path, path, "", {}, b"", host, "s3", "us-east-1", never)
+        assert asyncio.run(admin(request)).status == expected
 
 
 def test_an_unknown_route_names_the_known_ones(aws: LocalAws) -> None:

@@ -246,3 +246,42 @@ def test_what_is_used_cannot_be_deleted(account: Account, clock: Clock) -> None:
         account.delete_version(version.arn)
     with pytest.raises(AwsError, match="versions"):
         account.delete_project(version.project_arn)
+
+
+def test_a_describe_may_lag_by_seconds(account: Account, clock: Clock) -> None:
+    version = new_version(account)
+    clock.now += 100
+    account.settings = dataclasses.replace(account.settings, describe_lag=30.0)
+
+    def told() -> str:
+        return account.described(version.project_arn)[0].status
+
+    account.start(version.arn, 1, None)
+    seen = [(0, told())]
+    for seconds in (29, 30, 600, 629, 630):
+        clock.now = 1_000_100.0 + seconds
+        seen.append((seconds, told()))
+    assert seen == [
+        (0, "TRAINING_COMPLETED"),
+        (29, "TRAINING_COMPLETED"),
+        (30, "STARTING"),
+        (600, "STARTING"),
+        (629, "STARTING"),
+        (630, "RUNNING"),
+    ]
+    # What happens does not lag.
+    assert account.version(version.arn).status == "RUNNING"
+    assert refusal_of(account, version) is None
+
+
+def test_a_version_stops_by_itself_and_bills_until_it_has(account: Account, clock: Clock) -> None:
+    version = new_version(account)
+    account.start(version.arn, 1, None)
+    clock.now += 600
+    account.override(version.arn, status=None, status_message="", next_start_fails=None, stops_after_calls=2)
+    assert [refusal_of(account, version) for _ in range(2)] == [None, None]
+    assert account.version(version.arn).status == "STOPPING"
+    clock.now += 60
+    assert account.version(version.arn).status == "STOPPED"
+    [model] = account.bill()["models"]
+    assert (model["running_seconds"], model["calls_served"]) == (60, 2)

@@ -51,6 +51,33 @@ def test_extending_does_not_go_beyond_twelve_hours_from_the_receive() -> None:
     assert queue.counts(43_000.0)["visible"] == 1
 
 
+def test_a_message_is_shown_again_whether_it_is_in_flight_or_deleted() -> None:
+    queue = Queue("arn:q")
+    message = queue.send(Outgoing("x"), 1.0)
+    queue.receive(1, 1.0)
+    queue.redeliver(message)
+    [[second], _] = queue.receive(1, 1.0)
+    queue.delete(second.receipt_handle)
+    queue.redeliver(message)
+    [[third], _] = queue.receive(1, 1.0)
+    assert third.message.id == message.id
+    queue.delete(third.receipt_handle)
+    assert queue.counts(1.0) == {"visible": 0, "in_flight": 0, "delayed": 0}
+
+
+def test_a_message_that_has_become_another_queue_s_is_not_shown_again() -> None:
+    queue, dead_letters = Queue("arn:q"), Queue("arn:dead")
+    queue.limits = Limits(visibility_seconds=1, max_receive_count=1)
+    message = queue.send(Outgoing("x"), 1.0)
+    queue.receive(1, 1.0)
+    [_, [dead]] = queue.receive(1, 3.0)
+    dead_letters.accept(dead, queue.arn)
+    dead_letters.receive(1, 3.0)
+    queue.redeliver(message)
+    assert queue.counts(3.0) == {"visible": 0, "in_flight": 0, "delayed": 0}
+    assert dead_letters.counts(3.0)["in_flight"] == 1
+
+
 def test_a_call_costs_the_same_however_deep_the_queue_is() -> None:
     def seconds(depth: int) -> float:
         queue = filled(depth)
