@@ -116,8 +116,8 @@ def audit(
 ) -> Audit:
     """Reconcile everything, and change nothing.
 
-    Takes about 60 bytes of memory an image, on top of 200 MB for the batches it has in hand, and four listing requests for a
-    thousand images: for a million, about 300 MB and a minute of one processor (measured with 200,000).
+    Takes about 70 bytes of memory an image, on top of 250 MB for the batches it has in hand, and four listing requests for a
+    thousand images: for a million, about 330 MB and a minute of one processor (measured with 200,000).
 
     :param now: aware UTC, not behind S3's clock.
     :param grace_minutes: for so long an upload may wait before somebody must know of it.
@@ -184,7 +184,10 @@ def _read_rights(s3: Any, settings: Settings) -> _Rights:
 
 
 def _time(right: dict[str, Any]) -> datetime | None:
-    return datetime.fromisoformat(right["expires_at"]) if "expires_at" in right else None
+    if "expires_at" not in right:
+        return None
+    time = datetime.fromisoformat(right["expires_at"])
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _count_messages(sqs: Any, queue: str) -> tuple[int, int | None]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from include.audit_places import digest, document_key, listed, original_keys
-from include.audit_records import OUTCOMES, RESULTS, Record, missing_in_checkpoints, read_results
+from include.audit_records import BROKEN, OUTCOMES, RESULTS, Record, missing_in_checkpoints, read_results
 from include.audit_world import World, head
 
 
@@ -76,7 +76,7 @@ def _told_to_be_gone(world: World, lost: Iterable[Record]) -> dict[str, set[tupl
     for batch_id in sorted(batches):
         try:
             gone[batch_id] = missing_in_checkpoints(world.s3, world.bucket, batch_id)
-        except (ValueError, TypeError, KeyError, AttributeError) as err:
+        except BROKEN as err:
             world.notes.add("unreadable", f"{OUTCOMES}{batch_id}/ holds no outcomes ({type(err).__name__}: {err})")
     return gone
 

@@ -50,6 +50,8 @@ _COLUMNS: Final = [
         "status",
     }
 ]
+# What reading an object raises that is not what its name says.
+BROKEN: Final = (ValueError, TypeError, KeyError, AttributeError, EOFError, zlib.error, gzip.BadGzipFile)
 T = TypeVar("T")
 
 
@@ -72,6 +74,11 @@ class Record:
     status: str = ""
     analysis: str = ""
     model_arn: str = ""
+
+    def __post_init__(self) -> None:
+        texts = (self.bucket, self.key, self.etag, self.version_id, self.batch_id, self.status, self.model_arn)
+        if not (all(isinstance(text, str) for text in texts) and isinstance(self.event_time, datetime)):
+            raise ValueError(f"an image without a bucket, a key, a time or a status: {self.bucket!r}, {self.key!r}")
 
     @property
     def uri(self) -> str:
@@ -137,7 +144,7 @@ def read_batches(s3: Any, bucket: str, keys: Iterable[str]) -> Iterator[Read]:
             return Read(key, batch_id, None)
         try:
             return Read(key, batch_id, [_of_batch(line, batch_id) for line in _lines(body)])
-        except (ValueError, TypeError, KeyError, AttributeError, EOFError, zlib.error, gzip.BadGzipFile) as err:
+        except BROKEN as err:
             return Read(key, batch_id, [], f"is no batch of images ({type(err).__name__}: {err})")
 
     return in_order(read, keys)
@@ -167,7 +174,7 @@ def read_results(s3: Any, bucket: str, keys: Iterable[str]) -> Iterator[Read]:
         try:
             table = pq.ParquetFile(io.BytesIO(body)).read(columns=_COLUMNS)
             return Read(key, batch_id, list(_of_table(table, analysis=key.split("/")[2].removeprefix("analysis="))))
-        except (pa.ArrowException, KeyError, IndexError) as err:
+        except (pa.ArrowException, OSError, *BROKEN) as err:
             return Read(key, batch_id, [], f"is no Parquet file of image_labels ({type(err).__name__}: {err})")
 
     return in_order(read, keys)
@@ -194,7 +201,7 @@ def _of_table(table: Any, *, analysis: str) -> Iterator[Record]:
 def missing_in_checkpoints(s3: Any, bucket: str, batch_id: str) -> set[tuple[str, str]]:
     """Images (bucket, key) of an unfinished batch that were found to be gone.
 
-    :raises ValueError: where a checkpoint is not JSON Lines of outcomes.
+    :raises: one of ``BROKEN`` where a checkpoint is not JSON Lines of outcomes.
     """
     gone = set()
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{OUTCOMES}{batch_id}/"):

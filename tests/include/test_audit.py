@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote_plus
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -488,7 +489,16 @@ class TestBatches:
 
     @pytest.mark.parametrize(
         "body",
-        [b"hello", b"\x1f\x8bhello", b'{"bucket": 1}', b"[]", b'"a"', b"\xff\xfe", b'{"bucket": "b", "key": "k"}'],
+        [
+            b"hello",
+            b"\x1f\x8bhello",
+            b'{"bucket": 1}',
+            b"[]",
+            b'"a"',
+            b"\xff\xfe",
+            b'{"bucket": "b", "key": "k"}',
+            b'{"bucket": 1, "key": "k", "event_time": "2026-03-01"}',
+        ],
     )
     @pytest.mark.parametrize("folder", ["pending", "done/2026-03-01", "unreadable"])
     def test_unreadable(self, world: World, folder: str, body: bytes) -> None:
@@ -537,6 +547,29 @@ class TestResults:
     def test_parquet_that_is_none(self, world: World) -> None:
         world.put(f"results/image_labels/analysis=custom_labels/dt=2026-02-28/{world.batch_id}.parquet", b"hello")
         assert found(world.audit()) == {"unreadable": 1}
+
+    def test_parquet_that_is_damaged(self, world: World) -> None:
+        (parquet,) = world.keys(f"results/image_labels/analysis=custom_labels/dt=2026-03-01/{world.batch_id}")
+        body = world.s3.contents(FINAL)[parquet]
+        world.put(parquet.replace("03-01", "02-28"), body[:300] + bytes(300) + body[600:])
+        assert found(world.audit()) == {"unreadable": 1}
+
+    def test_parquet_of_something_else(self, world: World) -> None:
+        body = io.BytesIO()
+        pq.write_table(pa.table({"a": [1]}), body)
+        world.put(
+            f"results/image_labels/analysis=custom_labels/dt=2026-02-28/{world.batch_id}.parquet", body.getvalue()
+        )
+        assert found(world.audit()) == {"unreadable": 1}
+
+    def test_checkpoints_that_are_none(self, world: World, s3: MemoryS3) -> None:
+        world.upload("new.jpg", picture(seed=7))
+        world.drain()
+        s3.delete_object(Bucket=INBOX, Key="new.jpg")
+        (pending,) = world.keys("batches/pending/")
+        batch_id = pending.rpartition("-")[2].partition(".")[0]
+        world.put(f"batches/outcomes/{batch_id}/preflight.jsonl", b"hello")
+        assert found(world.audit()) == {"unreadable": 1, "lost": 1}
 
     def test_rows_that_are_there_twice(self, world: World) -> None:
         (parquet,) = world.keys(f"results/image_labels/analysis=custom_labels/dt=2026-03-01/{world.batch_id}")
@@ -629,6 +662,11 @@ class TestQueueAndModel:
         ModelStateStore(world.s3, FINAL, STATE).acquire("label_images/r", minutes=10, now=LATER)
         what = world.audit()
         assert (found(what), what.lease_holder) == ({}, "label_images/r")
+
+    def test_a_time_without_a_zone_is_utc(self, world: World) -> None:
+        world.model.status = "RUNNING"
+        world.put(STATE, b'{"lease": {"holder": "r", "expires_at": "2026-03-01T14:00:01"}}')
+        assert found(world.audit()) == {}
 
     def test_so_it_is_where_somebody_tries_the_model_by_hand(self, world: World) -> None:
         world.model.status = "RUNNING"
