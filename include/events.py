@@ -22,6 +22,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # ETags, version ids and sequencers go into requests and headers as they are.
 _TOKEN: Final = re.compile(r"[!-~]*")
 _MAX_SIZE: Final = 2**63 - 1  # what the results' column holds
+_SHOWN_CHARACTERS: Final = 100  # of a value in a problem: it goes into a log
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ def _parse(event: Any, source_bucket: str) -> Parsed:
     if images:
         return Parsed("images", images)
     if found:
-        return Parsed("refused", problem=f"announces images of bucket {found[0].bucket!r}, not of the source bucket")
+        return Parsed(
+            "refused", problem=f"announces images of bucket {_shown(found[0].bucket)}, not of the source bucket"
+        )
     return Parsed("ignored")
 
 
@@ -77,7 +80,7 @@ def _from_record(record: Any) -> Iterator[ImageRef]:
         raise ValueError("a record that is not from S3")
     version = str(record.get("eventVersion", ""))
     if version.split(".")[0] != "2":
-        raise ValueError(f"S3 event schema {version!r}: only 2.x is understood")
+        raise ValueError(f"S3 event schema {_shown(version)}: only 2.x is understood")
     if not str(record.get("eventName", "")).removeprefix("s3:").startswith("ObjectCreated:"):
         return
     entity = _mapping(record, "s3")
@@ -96,7 +99,7 @@ def _from_record(record: Any) -> Iterator[ImageRef]:
 def _from_eventbridge(event: dict[str, Any]) -> Iterator[ImageRef]:
     """Keys are plain, names in kebab-case (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html)."""
     if event.get("source") != "aws.s3":
-        raise ValueError(f"an EventBridge event from {event.get('source')!r}, not from aws.s3")
+        raise ValueError(f"an EventBridge event from {_shown(event.get('source'))}, not from aws.s3")
     if event["detail-type"] != "Object Created":
         return
     detail = _mapping(event, "detail")
@@ -117,6 +120,8 @@ def _image(*, bucket: Any, key: Any, size: Any, etag: Any, version_id: Any, sequ
         raise ValueError("a record without bucket or key")
     if len(key.encode()) > MAX_KEY_BYTES:
         raise ValueError(f"a key of more than {MAX_KEY_BYTES:,} bytes")
+    if _climbs_out(key):
+        raise ValueError(f"a key that S3 does not take, since its ../ lead out of the bucket: {_shown(key)}")
     return ImageRef(
         bucket=bucket,
         key=key,
@@ -124,9 +129,28 @@ def _image(*, bucket: Any, key: Any, size: Any, etag: Any, version_id: Any, sequ
         event_time=parse_time(_text(time), _EPOCH),
         # S3 writes the version of an object from before versioning as the word "null".
         version_id="" if version_id == "null" else _token(version_id),
-        size_bytes=size if isinstance(size, int) and 0 <= size <= _MAX_SIZE else 0,
+        size_bytes=size if type(size) is int and 0 <= size <= _MAX_SIZE else 0,
         sequencer=_token(sequencer),
     )
+
+
+def _climbs_out(key: str) -> bool:
+    """Whether ``..`` outnumber the names before them anywhere in the key: S3 refuses each call for such a one.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+    """
+    depth = 0
+    for part in key.split("/"):
+        depth += -1 if part == ".." else part not in ("", ".")
+        if depth < 0:
+            return True
+    return False
+
+
+def _shown(value: Any) -> str:
+    """A value in a sentence: escaped, and never a message's whole body."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _decoded(key: Any) -> Any:
@@ -139,7 +163,7 @@ def _text(value: Any) -> str:
 
 def _token(value: Any) -> str:
     if not _TOKEN.fullmatch(_text(value)):
-        raise ValueError(f"{value!r} where plain ASCII is expected")
+        raise ValueError(f"{_shown(value)} where plain ASCII is expected")
     return _text(value)
 
 

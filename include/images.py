@@ -103,5 +103,9 @@ def parse_time(text: str | None, default: datetime) -> datetime:
 
 
 def to_json_line(value: dict[str, Any]) -> str:
-    """Compact JSON with sorted names: the same value is the same bytes."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    """Compact JSON with sorted names: the same value is the same bytes.
+
+    Half a character, as a service may answer with, has no UTF-8; it stays the escape that it came as.
+    """
+    line = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return line.encode(errors="backslashreplace").decode()

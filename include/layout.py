@@ -22,6 +22,10 @@ RUNS: Final = "results/runs/"
 # Work in this order: what people wait for first.
 PRIORITY: Final = {"upload": 1, "manual": 1, "redrive": 2, "archive": 5}
 
+# How this module itself ends keys. A source key that ends so is set apart by a digest, or one could be uploaded under
+# the name of another image's reason, or of a longer key.
+_OWN_ENDING: Final = re.compile(r"(~[0-9a-f]{16}|\.error\.json)\Z")
+
 MAX_KEY_BYTES: Final = 1024  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 
 
@@ -81,13 +85,20 @@ def earlier(key: str, etag: str) -> str:
 
 
 def _fitted(prefix: str, bucket: str, key: str, suffix: str = "") -> str:
-    """The source key below a prefix. Where that is longer than a key may be, its end gives way to a digest of it."""
+    """The source key below a prefix. Where that is longer than a key may be, its end gives way to a digest of it.
+
+    No two source keys share a place.
+    """
     whole = f"{prefix}{bucket}/{key}{suffix}"
-    if len(whole.encode()) <= MAX_KEY_BYTES:
+    if len(whole.encode()) <= MAX_KEY_BYTES and not _OWN_ENDING.search(key):
         return whole
-    ending = f"~{hashlib.sha256(key.encode()).hexdigest()[:16]}{suffix}"
+    ending = f"~{_digest(key)}{suffix}"
     room = MAX_KEY_BYTES - len(f"{prefix}{bucket}/{ending}".encode())
     return f"{prefix}{bucket}/{key.encode()[:room].decode(errors='ignore')}{ending}"
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def staged(batch_id: str, digest: int) -> str:

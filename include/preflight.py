@@ -187,7 +187,7 @@ def examine(
 
 def _read_header(data: bytes, size_bytes: int) -> ImageFacts:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # only the header is read
+        warnings.simplefilter("ignore")  # bombs (only the header is read), Exif data beyond use
         with Image.open(io.BytesIO(data)) as header:
             # A JPEG with a second picture behind it (a thumbnail, a depth map), as many phones write them, is a JPEG.
             name = "JPEG" if header.format == "MPO" else str(header.format)

@@ -204,6 +204,10 @@ def _make_room(s3: Any, bucket: str, key: str, image: ImageRef) -> None:
     if "-" in image.etag and there["ContentLength"] == image.size_bytes:
         return  # uploaded in parts and filed before: a copy's ETag differs from that of the parts
     aside = layout.earlier(key, there["ETag"].strip('"'))
+    while (taken := objects.head(s3, bucket, aside)) and taken["ETag"] != there["ETag"]:
+        if (further := layout.earlier(aside, there["ETag"].strip('"'))) == aside:
+            break
+        aside = further  # somebody's image is really called so
     s3.copy_object(Bucket=bucket, Key=aside, CopySource={"Bucket": bucket, "Key": key})
 
 

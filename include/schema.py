@@ -6,6 +6,7 @@ Every label that the model returns is kept with its confidence and its threshold
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -113,27 +114,50 @@ RUNS: Final = pa.schema([pa.field(field.name, _ARROW_TYPES[str(field.type)]) for
 def labels_of(outcome: Outcome, thresholds: Mapping[str, float], default_threshold: float) -> list[dict[str, Any]]:
     """The service's labels with their thresholds, highest confidence first.
 
+    What is no number (NaN, infinity, nothing) is null, and passes no threshold.
+
     :param thresholds: each label's assumed threshold, 0 to 100.
     """
     rows = []
     for label in outcome.custom_labels:
-        box = label.get("Geometry", {}).get("BoundingBox", {})
-        threshold = thresholds.get(label["Name"], default_threshold)
+        box = (label.get("Geometry") or {}).get("BoundingBox") or {}
+        name, confidence = writable(label.get("Name") or ""), _number(label.get("Confidence"))
+        threshold = thresholds.get(name, default_threshold)
         rows.append(
             {
-                "name": label["Name"],
-                "confidence": label["Confidence"],
+                "name": name,
+                "confidence": confidence,
                 "threshold": threshold,
-                "passes": label["Confidence"] >= threshold,
-                "left": box.get("Left"),
-                "top": box.get("Top"),
-                "width": box.get("Width"),
-                "height": box.get("Height"),
+                "passes": confidence is not None and confidence >= threshold,
+                "left": _number(box.get("Left")),
+                "top": _number(box.get("Top")),
+                "width": _number(box.get("Width")),
+                "height": _number(box.get("Height")),
                 "parents": [],
                 "attributes": {},
             }
         )
-    return sorted(rows, key=lambda row: (-row["confidence"], row["name"], row["left"] or 0, row["top"] or 0))
+    return sorted(rows, key=_highest_first)
+
+
+def _highest_first(row: dict[str, Any]) -> tuple[bool, float, str, float, float]:
+    confidence = row["confidence"]
+    return confidence is None, -(confidence or 0), row["name"], row["left"] or 0, row["top"] or 0
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def writable(value: Any) -> Any:
+    """A service's answer as JSON and Parquet can hold it: null for NaN and infinity, ``?`` for half a character."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, Mapping):
+        return {writable(name): writable(of) for name, of in value.items()}
+    return [writable(of) for of in value] if isinstance(value, list | tuple) else value
 
 
 def image_row(
@@ -167,8 +191,8 @@ def image_row(
         "model_arn": model_arn,
         "model_version": model_version,
         "status": outcome.status,
-        "error_code": outcome.error_code or None,
-        "error_message": outcome.error_message or None,
+        "error_code": writable(outcome.error_code) or None,
+        "error_message": writable(outcome.error_message) or None,
         "label_count": len(passing),
         "max_confidence": max(passing, default=None),
         "labels": labels,
@@ -180,7 +204,7 @@ def labels_document(row: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
     return json_values(row) | {
         "analysis": ANALYSIS,
         "request": {"MinConfidence": 0},
-        "response": {"CustomLabels": list(outcome.custom_labels), "RequestId": outcome.request_id},
+        "response": writable({"CustomLabels": outcome.custom_labels, "RequestId": outcome.request_id}),
     }
 
 
