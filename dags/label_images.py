@@ -111,7 +111,7 @@ def label_images() -> None:
     labelled = label.expand(batch=batches)
     # Whatever became of other batches, what is finished is published - as soon as inference is over, never before: it
     # would take worker slots from inference while the model bills.
-    published = publish.override(trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS).expand(batch=batches)
+    published = publish.override(trigger_rule=TriggerRule.ALL_DONE).expand(batch=batches)
 
     batches >> start >> running
     labelled >> stop

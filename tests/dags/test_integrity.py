@@ -164,7 +164,7 @@ class TestLabelImages:
         assert label_images.task_dict["publish"].upstream_task_ids >= {"infer"}
 
     def test_publishing_goes_on_whatever_became_of_other_batches(self, label_images: Any) -> None:
-        assert label_images.task_dict["publish"].trigger_rule == TriggerRule.ALL_DONE_MIN_ONE_SUCCESS
+        assert label_images.task_dict["publish"].trigger_rule == TriggerRule.ALL_DONE
 
     def test_the_report_comes_last_and_decides_the_runs_state(self, label_images: Any) -> None:
         report = label_images.task_dict["report"]

@@ -77,12 +77,16 @@ def airflow_in_process(shared_world: World) -> Iterator[None]:
 
 @pytest.fixture
 def dags(
-    airflow_in_process: None, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    airflow_in_process: None,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> DagRunner:
     """Runs the real Dags in this process, task after task."""
     for name, value in world.settings.items():
         monkeypatch.setenv(name, value)
-    return DagRunner(capsys)
+    return DagRunner(capsys, caplog)
 
 
 @pytest.fixture(scope="session")

@@ -30,8 +30,8 @@ class Ended:
 class DagRunner:
     """Runs the Dags of the repository, retries coming at once."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
+    def __init__(self, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+        self._capsys, self._caplog = capsys, caplog
         self._dags = DagBag().dags
 
     def dag(self, dag_id: str = "label_images") -> Any:
@@ -60,9 +60,10 @@ class DagRunner:
 
     def run_dag(self, dag: Any, **params: Any) -> Ended:
         self._capsys.readouterr()
+        self._caplog.clear()
         run = dag.test(run_conf=params)
         # Tracebacks are drawn in boxes: a sentence may be broken anywhere.
-        log = re.sub(r"[\s│]+", " ", self._capsys.readouterr().out)
+        log = re.sub(r"[\s│]+", " ", self._capsys.readouterr().out + self._caplog.text)
         tasks = {
             instance.task_id + (f"[{instance.map_index}]" if instance.map_index >= 0 else ""): str(instance.state)
             for instance in run.get_task_instances()
