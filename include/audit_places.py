@@ -90,10 +90,16 @@ def are_in(known: Digests, wanted: Digests | Sequence[int]) -> npt.NDArray[np.bo
     return np.asarray(known[place] == looked_for)
 
 
+_TAKEN_ENDING: Final = re.compile(r"(~[0-9a-f]{16}|\.error\.json)\Z")
+
+
 def filed_key(folder: str, bucket: str, key: str, ending: str = "") -> str:
-    """A source key below a folder of the final bucket. What would be too long ends in 16 digits of its SHA-256."""
+    """A source key below a folder of the final bucket.
+
+    What would be too long ends in 16 digits of its SHA-256; so does a key that looks like such a one, or like a reason.
+    """
     start, whole = f"{folder}/{bucket}/", f"{folder}/{bucket}/{key}{ending}"
-    if len(whole.encode()) <= MAX_KEY_BYTES:
+    if len(whole.encode()) <= MAX_KEY_BYTES and not _TAKEN_ENDING.search(key):
         return whole
     tail = f"~{hashlib.sha256(key.encode()).hexdigest()[:16]}{ending}"
     room = MAX_KEY_BYTES - len(start.encode()) - len(tail)

@@ -108,10 +108,11 @@ def read_pending(s3: Any, bucket: str, keys: Sequence[str], *, threads: int, cha
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What earlier runs left of a pending batch: how many took it up, and whether some of it is paid for."""
+    """What earlier runs left of a pending batch: how many took it up, whether some of it is paid for, and whether all is done."""
 
     attempts: int
     is_paid: bool
+    is_done: bool
 
 
 def histories(s3: Any, bucket: str, keys: Sequence[str], *, threads: int) -> dict[str, History]:
@@ -121,7 +122,8 @@ def histories(s3: Any, bucket: str, keys: Sequence[str], *, threads: int) -> dic
         batch_id = layout.batch_id_of(key)
         found = list(objects.list_keys(s3, bucket, f"{layout.OUTCOMES}{batch_id}/"))
         attempts = sum(name.startswith(layout.attempts(batch_id)) for name in found)
-        return key, History(attempts, any(name.startswith(layout.outcome_parts(batch_id)) for name in found))
+        is_paid = any(name.startswith(layout.outcome_parts(batch_id)) for name in found)
+        return key, History(attempts, is_paid, is_done=layout.done_marker(batch_id) in found)
 
     return dict(in_parallel(look, keys, threads=threads))
 

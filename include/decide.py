@@ -95,6 +95,11 @@ def count_backlog(
     images = doubles = outcomes = given_up = 0
     oldest: datetime | None = None
     history = histories(s3, settings.final_bucket, keys[:MAX_BATCHES_A_RUN], threads=settings.threads)
+    for key in [key for key, known in history.items() if known.is_done]:
+        # Its messages came again after it was done: the same images, so the same batch.
+        del history[key]
+        if change:
+            s3.delete_object(Bucket=settings.final_bucket, Key=key)
     paid_first = sorted(history, key=lambda key: (not history[key].is_paid, key))
     for read in read_pending(s3, settings.final_bucket, paid_first, threads=settings.threads, change=change):
         fresh, seen = _fresh(seen, read.images)

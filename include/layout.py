@@ -54,6 +54,11 @@ def attempt(batch_id: str, run_id: str) -> str:
     return f"{attempts(batch_id)}{_plain(run_id)}"
 
 
+def done_marker(batch_id: str) -> str:
+    """Beside the checkpoints: the batch is done. Messages that come again may make the same batch once more."""
+    return f"{OUTCOMES}{batch_id}/done"
+
+
 def outcome_parts(batch_id: str) -> str:
     return f"{OUTCOMES}{batch_id}/part-"
 

@@ -217,4 +217,5 @@ def _finish(s3: Any, settings: Settings, batch: Batch, *, day: str) -> None:
     s3.put_object(Bucket=settings.final_bucket, Key=layout.done_batch(day=day, batch_id=batch.batch_id), Body=body)
     for key in objects.list_keys(s3, settings.final_bucket, f"{layout.STAGED}{batch.batch_id}/"):
         s3.delete_object(Bucket=settings.final_bucket, Key=key)
+    s3.put_object(Bucket=settings.final_bucket, Key=layout.done_marker(batch.batch_id), Body=b"")
     s3.delete_object(Bucket=settings.final_bucket, Key=batch.key)

@@ -17,7 +17,7 @@ PREFIX = "LABELS_"
 class Settings(BaseSettings):
     """Every setting of the pipeline; ``.env.example`` shows each with its meaning."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", allow_inf_nan=False)
 
     # What to read and where to write.
     source_bucket: str = Field(min_length=3, max_length=63, description="the inbox: images land here")

@@ -401,6 +401,19 @@ class TestTwiceAndForEver:
         pipeline.hour()
         assert pipeline.model.served == {"w.jpg": 1, "x.jpg": 1, "y.jpg": 1}
 
+    def test_an_old_message_that_comes_again_alone_changes_nothing(self) -> None:
+        pipeline = Pipeline()
+        pipeline.upload("a.jpg", data=picture(seed=1))
+        old = pipeline.queue.left
+        pipeline.hour()
+        pipeline.upload("a.jpg", data=picture(seed=2))
+        pipeline.hour()
+        before = pipeline.s3.contents(FINAL)
+        pipeline.queue.send(old)
+        assert pipeline.hour().reason == "Nothing is pending: the model stays off."
+        assert pipeline.s3.contents(FINAL) == before
+        assert pipeline.starts == 2
+
     def test_one_bad_batch_does_not_start_the_model_for_ever(self) -> None:
         pipeline = Pipeline()
         pipeline.upload("a.jpg")
