@@ -4,7 +4,7 @@ BIN    := .venv/bin
 RUN    := PYTHONPATH=. PYTHONDONTWRITEBYTECODE= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-compose lint format lock bench clean
+.PHONY: help setup demo up down status audit chaos test test-compose lint format lock bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,15 @@ down:  ## stop what `make up` started; buckets, queue and model are kept for the
 
 status: setup  ## what runs, and whether the model bills
 	@$(RUN) -m local_stack status
+
+audit: setup  ## does all add up? uploads against results, by the LABELS_* of the shell, else of `make up`
+	@[ -n "$$LABELS_FINAL_BUCKET" ] || . .local/up/aws.env; $(RUN) -m include.audit
+
+SEEDS ?= 100
+SEED_START ?= 1000
+
+chaos: setup  ## kill and disturb runs at random, and audit what is left (SEEDS=500 SEED_START=1000 for a night)
+	@$(RUN) -m local_stack.chaos --seeds $(SEEDS) --seed-start $(SEED_START)
 
 test: setup  ## all tests that need nothing but Python
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest tests --ignore=tests/compose

@@ -44,7 +44,6 @@ KINDS: Final[dict[str, str]] = {
     "staged_left": "converted copies of batches that are not pending: they may be deleted",
     "quarantined_without_reason": "images in quarantine without their .error.json",
     "reason_without_file": "images in quarantine of which only the .error.json is left",
-    "given_up": "batches put aside after too many runs took them up in vain: see the log of decide, then copy them back",
     "unreadable": "objects that are not what their name says: mend them and put them back, or delete them",
     "dead_letters": "messages in the dead-letter queue, each with a reason: they announce no image that was understood",
     "model_left_on": "the model is on, and billed, without a live lease: stop it (stop_idle_model does)",

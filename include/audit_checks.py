@@ -32,6 +32,7 @@ from include.audit_records import (
     PENDING,
     RESULTS,
     STAGED,
+    UNREADABLE,
     Record,
     batch_id_of,
     read_batches,
@@ -196,16 +197,14 @@ def _note_stray(world: World, folder: str, key: str) -> None:
 
 
 def check_batches(world: World, *, is_in_use: bool) -> None:
-    """Batches against what belongs to them: half done, given up, checkpoints and staged copies of none."""
+    """Batches against what belongs to them: half done, unreadable, checkpoints and staged copies of none."""
     before = world.pending
     world.pending = {batch_id_of(item.key): item.key for item in listed(world.s3, world.bucket, PENDING)}
     done = {batch_id_of(item.key) for item in listed(world.s3, world.bucket, DONE)}
     world.has_changed = before != world.pending or done != world.done.keys()
-    aside = {}
-    for folder, kind in (("batches/given_up/", "given_up"), ("batches/unreadable/", "unreadable")):
-        for item in listed(world.s3, world.bucket, folder):
-            aside[batch_id_of(item.key)] = item.key
-            world.notes.add(kind, item.key)
+    aside = {batch_id_of(item.key): item.key for item in listed(world.s3, world.bucket, UNREADABLE)}
+    for key in aside.values():
+        world.notes.add("unreadable", key)
     unfinished = before.keys() | world.pending.keys()
     for batch_id in sorted(before.keys() & world.pending.keys()):
         if not is_in_use and (why := _half_done(world, batch_id)):

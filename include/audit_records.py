@@ -28,6 +28,7 @@ PENDING: Final = "batches/pending/"
 DONE: Final = "batches/done/"
 OUTCOMES: Final = "batches/outcomes/"
 STAGED: Final = "staged/"
+UNREADABLE: Final = "batches/unreadable/"
 RESULTS: Final = "results/image_labels/"
 
 MISSING_CODES: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion", "NoSuchBucket"})

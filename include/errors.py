@@ -50,6 +50,10 @@ class IncompleteRunError(TerminalError):
     """Raised by the report when tasks failed, so that the run does not pass for a success."""
 
 
+class AuditError(TerminalError):
+    """Raised by the audit Dag where uploads and results do not agree."""
+
+
 def error_code(error: ClientError) -> str:
     """The service's own code, such as ``NoSuchKey`` or ``ThrottlingException``; HEAD answers carry only ``404``."""
     response: dict[str, Any] = error.response

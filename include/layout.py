@@ -10,7 +10,6 @@ from typing import Final
 PENDING: Final = "batches/pending/"
 DONE: Final = "batches/done/"
 UNREADABLE: Final = "batches/unreadable/"
-GIVEN_UP: Final = "batches/given_up/"
 OUTCOMES: Final = "batches/outcomes/"
 LABELS: Final = "labels/"
 IMAGES: Final = "images/"

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
         default="@hourly",
         description="cron expression or preset of label_images; empty: only by hand (read by the Dag file)",
     )
+    audit_schedule: str = Field(
+        default="@daily",
+        description="cron expression or preset of audit_images; empty: only by hand (read by the Dag file)",
+    )
     deadline_minutes: float = Field(default=50, gt=0, description="finish a run's images within this, by adding units")
     minimum_backlog: int = Field(default=1, ge=1, description="images that must be pending before the model is started")
     maximum_wait_minutes: float = Field(

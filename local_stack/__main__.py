@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from local_stack.stack import Stack, StackError
 NAME: Final = "up"
 AIRFLOW_PORT: Final = 8080
 AWS_PORT: Final = 4599
-DAGS: Final = ("label_images", "stop_idle_model")
+DAGS: Final = ("label_images", "stop_idle_model", "audit_images")
 console = Console(highlight=False)
 
 
@@ -56,7 +57,7 @@ def up(*flags: str) -> int:
             stack.start_local_aws("--state-dir", str(site.home / "aws"), *flags)
         with console.status("Buckets, queue, notification, model ..."):
             settings = _seed(stack)
-            (site.home / "aws.env").write_text(_aws_environment(site))
+            (site.home / "aws.env").write_text(_environment(site, settings))
         with console.status("Starting Airflow ..."):
             stack.prepare_airflow()
             stack.start_airflow(settings)
@@ -115,14 +116,15 @@ def _new_site() -> Site:
     return Site(NAME, free_port(AIRFLOW_PORT), free_port(AWS_PORT))
 
 
-def _aws_environment(site: Site) -> str:
-    variables = {
+def _environment(site: Site, settings: dict[str, str]) -> str:
+    """For a shell: any AWS client reaches local AWS, and the pipeline's own commands know its settings."""
+    variables = settings | {
         "AWS_ENDPOINT_URL": site.aws_url,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,
     }
-    return "".join(f"export {name}={value}\n" for name, value in variables.items())
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
 def _say_where(site: Site) -> None:

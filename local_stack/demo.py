@@ -26,6 +26,7 @@ from local_stack.uploads import Upload, an_hour_of_uploads
 MODEL: Final = ("--start-seconds", "6", "--stop-seconds", "1", "--tps-per-unit", "12")
 SETTINGS: Final = {
     "LABELS_SCHEDULE": "",  # by hand only, so that the full hour does not run into the demo
+    "LABELS_AUDIT_SCHEDULE": "",
     "LABELS_BATCH_SIZE": "32",
     "LABELS_POLL_SECONDS": "1",
     "LABELS_INFERENCE_UNITS_MAX": "2",

@@ -1,4 +1,4 @@
-"""Defaults of every Dag here: retries, tags, and the schedule, the one setting that is read at parse time."""
+"""Defaults of every Dag here: retries, tags, and the schedules, the settings that are read at parse time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ TAGS: Final = frozenset({"labels", "rekognition", "cost"})
 
 # Parsed with the Dag file, so it must not fail for lack of the other settings: those are checked by the first task.
 SCHEDULE: Final = os.environ.get("LABELS_SCHEDULE", "@hourly") or None
+AUDIT_SCHEDULE: Final = os.environ.get("LABELS_AUDIT_SCHEDULE", "@daily") or None
 
 # The library says which errors pass; Airflow only has to be told once.
 RETRY_POLICY: Final = ExceptionRetryPolicy(

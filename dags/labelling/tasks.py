@@ -17,12 +17,14 @@ from airflow.sdk import get_current_context, task
 
 from include import model
 from include.access import check_access
+from include.audit import audit as reconcile
+from include.audit import render
 from include.batches import forget_attempts, list_pending, read_batch
 from include.decide import INFER_TASKS, Decision, batch_size, count_backlog
 from include.decide import decide as choose
 from include.drain import DrainReport, count_dead_letters
 from include.drain import drain as drain_queue
-from include.errors import IncompleteRunError
+from include.errors import AuditError, IncompleteRunError
 from include.infer import InferReport, forget_inferred, not_inferred, note_inferred, running_since
 from include.infer import infer as infer_batch
 from include.layout import batch_id_of
@@ -34,7 +36,7 @@ from include.report import ModelTimes, build_report, in_a_sentence, learn, worth
 from include.schema import json_values
 from include.selection import find_images, queue_images
 from include.settings import Settings, load_settings
-from labelling.alerts import alert
+from labelling.alerts import alert, alert_of_failed_task
 from labelling.clients import client, inference_client
 from labelling.model_session import holder_of, model_state, request_stop
 
@@ -283,6 +285,25 @@ def report() -> dict[str, Any]:
             alert(context, line)
     _raise_if_incomplete(ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id], decision, row.images)
     return json_values(asdict(row))
+
+
+@task(on_failure_callback=alert_of_failed_task)
+def audit() -> dict[str, int]:
+    """Reconcile uploads with results; counts by finding.
+
+    :raises AuditError: something is lost, doubled or left over; the log says what.
+    """
+    settings = load_settings()
+    found = reconcile(
+        client("s3", settings), client("sqs", settings), client("rekognition", settings), settings, now=_now()
+    )
+    log.info(render(found))
+    if not found.is_clean:
+        wrong = ", ".join(f"{finding.kind} {finding.count:,}" for finding in found.findings if finding.count)
+        raise AuditError(
+            f"Uploads and results do not agree: {wrong}. The log names examples, docs/runbook.md what to do."
+        )
+    return {finding.kind: finding.count for finding in found.findings if finding.count}
 
 
 def _describe_model(settings: Settings) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from rekognition.sensors import RekognitionProjectVersionSensor
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
-IDS = {"label_images", "stop_idle_model"}
+IDS = {"audit_images", "label_images", "stop_idle_model"}
 
 READ_A_FILE = """
 import sys, time

@@ -483,10 +483,6 @@ class TestBatches:
         assert found(what) == {"pending_twice": 1}
         assert examples(what, "pending_twice")[0].startswith("s3://inbox/new.jpg in batches/pending/")
 
-    def test_given_up(self, world: World) -> None:
-        world.copy(world.done, "batches/given_up/1-20260301T110000Z-0123456789abcdef.jsonl.gz")
-        assert found(world.audit()) == {"given_up": 1}
-
     @pytest.mark.parametrize(
         "body",
         [

@@ -23,6 +23,7 @@ from tests.integration.world import QUICK, World
 IMAGES = 24
 SETTINGS = {
     "LABELS_SCHEDULE": "",
+    "LABELS_AUDIT_SCHEDULE": "",
     "LABELS_BATCH_SIZE": "6",
     "LABELS_POLL_SECONDS": "1",
     "LABELS_LEASE_MINUTES": "1",
