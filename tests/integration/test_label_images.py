@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -56,6 +57,30 @@ def test_an_hour_of_uploads_on_the_real_scheduler(deployment: Deployment, world:
     assert report["labelled"] == 18
     assert report["model_final_status"] == "STOPPED"
     assert set().union(*deployment.states(run_id).values()) == {"success"}
+
+
+def test_no_log_of_a_whole_run_holds_a_secret_a_signed_address_or_a_message(
+    deployment: Deployment, world: World
+) -> None:
+    world.upload(6)
+    [announced, *_] = world.announcements()
+    world.announce(["for the dead-letter queue, and not for a log"])
+    run_id = deployment.trigger()
+    assert deployment.wait(run_id) == "success"
+    assert world.waiting_messages(seed.DEAD_LETTER_QUEUE) == 1
+    event = json.loads(announced)["Records"][0]
+    never = {
+        "the secret key": deployment.site.secret(),
+        "a signed address": "X-Amz-Signature",
+        "an authorization": "AWS4-HMAC-SHA256",
+        "an event": event["responseElements"]["x-amz-request-id"],
+        "an event's sequencer": event["s3"]["object"]["sequencer"],
+        "a message that is no event": "and not for a log",
+    }
+    logs = [file for folder in ("logs", "airflow/logs") for file in (deployment.site.home / folder).rglob("*.log")]
+    texts = {file.name: file.read_text(errors="replace") for file in logs}
+    assert any("Drained" in text for text in texts.values()), "the tasks' own logs are among them"
+    assert [(name, what) for name, text in texts.items() for what, words in never.items() if words in text] == []
 
 
 def test_uploads_are_labelled_once_and_announced_again_change_nothing(dags: DagRunner, world: World) -> None:
