@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -39,6 +40,8 @@ HEADER_BYTES: Final = 64 * 1024
 ACCESS_DENIED: Final = "AccessDenied"
 EXIF_ORIENTATION: Final = 0x0112
 JPEG_QUALITY: Final = 92
+# The largest that Pillow opens takes half a gigabyte decoded, however small its file: one at a time.
+_ONE_CONVERSION: Final = threading.Lock()
 
 
 def preflight(s3: Any, settings: Settings, batch: Batch, *, run_id: str, now: Callable[[], datetime]) -> list[Checked]:
@@ -225,13 +228,14 @@ def _staged(s3: Any, settings: Settings, image: ImageRef, batch_id: str) -> str 
     """
     if image.size_bytes > 4 * MAX_BYTES:
         return None
+    whole = _whole(s3, image)
     try:
-        with Image.open(io.BytesIO(_whole(s3, image))) as source:
+        with _ONE_CONVERSION, Image.open(io.BytesIO(whole)) as source:
             upright = ImageOps.exif_transpose(source).convert("RGB")
+            upright.thumbnail((MAX_PX, MAX_PX))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
         log.info("%s could not be converted: %s.", image.uri, err)
         return None
-    upright.thumbnail((MAX_PX, MAX_PX))
     if min(upright.size) < MIN_PX or max(upright.size) > MAX_ASPECT_RATIO * min(upright.size):
         return None
     body = io.BytesIO()
