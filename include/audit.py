@@ -31,8 +31,8 @@ KINDS: Final[dict[str, str]] = {
     "lost": "an image of a batch or a row whose original is nowhere: look for who deleted it; a versioned bucket still has it",
     "unprocessed": "uploads that no batch and no row knows, as if their event was lost: --queue-unprocessed has them labelled",
     "half_done": "batches whose results are paid but not published to the end: the next run does it",
-    "done_without_results": "finished batches with images that have no row: put the batch back under batches/pending/",
-    "row_without_document": "published rows whose JSON document is gone: put its batch back under batches/pending/",
+    "done_without_results": "finished batches with images that have no row: docs/runbook.md says how to put a batch back",
+    "row_without_document": "published rows whose JSON document is gone: docs/runbook.md says how to put a batch back",
     "document_without_row": "JSON documents of images that have no row: was a Parquet file deleted?",
     "document_outdated": "JSON documents of an image whose name a newer one has, which was labelled later",
     "row_twice": "images with more than one row of the same analysis and model: paid or counted twice",
@@ -45,7 +45,7 @@ KINDS: Final[dict[str, str]] = {
     "quarantined_without_reason": "images in quarantine without their .error.json",
     "reason_without_file": "images in quarantine of which only the .error.json is left",
     "unreadable": "objects that are not what their name says: mend them and put them back, or delete them",
-    "dead_letters": "messages in the dead-letter queue, each with a reason: they announce no image that was understood",
+    "dead_letters": "messages in the dead-letter queue: those with a reason announce no image that was understood",
     "model_left_on": "the model is on, and billed, without a live lease: stop it (stop_idle_model does)",
 }
 

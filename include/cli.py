@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 from include import model
 from include.errors import LabellingError
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         answer = chosen.run(settings, chosen)
-    except LabellingError as err:
+    except (LabellingError, ClientError, BotoCoreError) as err:
         print(err, file=sys.stderr)
         return 1
     print(json.dumps(answer, default=str, indent=1) if chosen.json else "\n".join(_lines(answer)))

@@ -16,7 +16,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include import layout, objects
-from include.errors import LeaseHeldError, LeaseLostError, TransientError
+from include.errors import LeaseHeldError, LeaseLostError, TerminalError, TransientError
 from include.model import ModelName
 
 log = logging.getLogger(__name__)
@@ -124,24 +124,36 @@ class ModelStateStore:
         return cls(s3, bucket, layout.model_state(model.project, model.version))
 
     def read(self) -> ModelState:
+        """:raises TerminalError: where the object is damaged."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[ModelState, str | None]:
+        """The state and its ETag; None where there is none yet."""
         found = objects.read(self.s3, self.bucket, self.key)
-        return ModelState.from_json(found[0]) if found else ModelState()
+        if found is None:
+            return ModelState(), None
+        try:
+            return ModelState.from_json(found[0]), found[1]
+        except (ValueError, TypeError, KeyError, AttributeError) as err:
+            raise TerminalError(
+                f"s3://{self.bucket}/{self.key} is damaged ({err}). Delete it: the lease and what was learned of the model are "
+                "then unknown, and nothing else is lost."
+            ) from err
 
     def read_or_empty(self) -> ModelState:
         """The state for those who stop the model: what cannot be read protects nobody, and must not keep it running."""
         try:
             return self.read()
-        except (ClientError, BotoCoreError, ValueError, TypeError, KeyError, AttributeError) as err:
+        except (ClientError, BotoCoreError, TerminalError) as err:
             log.error("Could not read s3://%s/%s (%s): taken as no lease.", self.bucket, self.key, err)
             return ModelState()
 
     def update(self, change: Callable[[ModelState], ModelState]) -> ModelState:
         """Read, change, write on the condition that nobody wrote in between; again where somebody did."""
         for _ in range(WRITE_ATTEMPTS):
-            found = objects.read(self.s3, self.bucket, self.key)
-            before, etag = (ModelState.from_json(found[0]), found[1]) if found else (ModelState(), None)
+            before, etag = self._read()
             after = change(before)
-            if after == before and found:
+            if after == before and etag:
                 return after
             if objects.write_if(self.s3, self.bucket, self.key, after.to_json(), etag=etag):
                 return after

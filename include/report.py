@@ -151,11 +151,18 @@ def in_a_sentence(report: RunReport) -> str:
     )
 
 
-def worth_telling(settings: Settings, report: RunReport, decision: Decision, *, dead_letters: int) -> list[str]:
+def worth_telling(
+    settings: Settings, report: RunReport, decision: Decision, inferred: Sequence[InferReport], *, dead_letters: int
+) -> list[str]:
     """What a person should hear of although the run went well: a line each, that says what to do."""
     lines = []
     if decision.is_over_budget:
         lines.append(decision.reason)
+    if left := sum(each.left for each in inferred):
+        lines.append(
+            f"{left:,} images stay pending: the model's {decision.limit_minutes:g} minutes were up. The next run goes on with "
+            "them; LABELS_MAX_MODEL_MINUTES and LABELS_MONTHLY_BUDGET_USD say how many a run has."
+        )
     if unlabelled := report.rejected + report.failed:
         lines.append(
             f"{unlabelled:,} images could not be labelled. Below s3://{settings.final_bucket}/{layout.QUARANTINE} a file "
@@ -163,8 +170,8 @@ def worth_telling(settings: Settings, report: RunReport, decision: Decision, *, 
         )
     if dead_letters:
         lines.append(
-            f"{dead_letters:,} messages lie in the dead-letter queue of {settings.queue_url}: they announce no image of "
-            f"{settings.source_bucket}. Each says why in its attribute `reason`; see who sends them, then purge the queue."
+            f"{dead_letters:,} messages lie in the dead-letter queue of {settings.queue_url}. Those with an attribute `reason` "
+            f"announce no image of {settings.source_bucket}: see who sends them, and delete them. Move the others back."
         )
     return lines
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow.providers.amazon.aws.notifications.sns import SnsNotifier
 
+from include.errors import SettingsError
 from include.settings import Settings, load_settings
 from labelling.defaults import AWS_CONN_ID
 
@@ -23,7 +24,11 @@ SUBJECT_CHARACTERS = 100  # https://docs.aws.amazon.com/sns/latest/api/API_Publi
 def alert(context: Any, line: str) -> None:
     """Tell everyone who is to be told. One who cannot be told keeps neither the others nor the run from going on."""
     log.warning("Alert: %s", line)
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except SettingsError as err:
+        log.error("Nobody could be told, since the settings do not say whom: %s", err)
+        return
     for target in settings.alerts:
         try:
             # Not called as a function, which would render the line as a template: it may hold what a stranger has written.

@@ -15,7 +15,7 @@ from airflow.sdk import Context, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from include.errors import LeaseHeldError, TransientError
+from include.errors import LabellingError, LeaseHeldError
 from include.model_state import ModelStateStore
 from include.settings import Settings, load_settings
 from labelling.alerts import alert_of_failed_task
@@ -246,6 +246,6 @@ def _took_the_lease(state: ModelStateStore, settings: Settings, holder: str) -> 
         state.acquire(holder, minutes=settings.lease_minutes, now=datetime.now(UTC))
     except LeaseHeldError:
         return False
-    except (ClientError, BotoCoreError, TransientError, ValueError, TypeError, KeyError, AttributeError) as err:
+    except (ClientError, BotoCoreError, LabellingError) as err:
         log.error("Could not take the lease (%s): stopping the model all the same.", err)
     return True

@@ -178,10 +178,9 @@ def infer(batch: str) -> dict[str, Any]:
 
     @cache
     def call_until(first_call: datetime | None) -> datetime | None:
-        if limit is None:
-            return None
-        since = running_at or running_since(s3, settings.final_bucket, run_id, first_call=first_call)
-        return since + timedelta(minutes=limit) - LAST_SECONDS if since else None
+        # Noted with and without a limit: the report must know that the model ran, whatever becomes of this task.
+        since = running_since(s3, settings.final_bucket, run_id, first_call=first_call) or running_at
+        return since + timedelta(minutes=limit) - LAST_SECONDS if since and limit is not None else None
 
     report = infer_batch(
         inference_client(settings),
@@ -201,8 +200,9 @@ def infer(batch: str) -> dict[str, Any]:
     )
     if report.left:
         log.warning("Batch %s: the model's time is up; %s images stay pending.", batch_id, report.left)
-        # It was not tried in vain: it was not its turn yet.
-        forget_attempts(s3, settings.final_bucket, [batch], run_id, threads=1)
+        if report.images or not report.calls:
+            # It was not taken up in vain: some of it was labelled, or it was not its turn yet.
+            forget_attempts(s3, settings.final_bucket, [batch], run_id, threads=1)
     note_inferred(s3, settings.final_bucket, run_id, batch_id)
     if not left():
         request_stop(context, settings)
@@ -237,17 +237,17 @@ def report() -> dict[str, Any]:
     decision = Decision(**pulled | {"batches": ()} | ({"inference_units": units} if units else {}))
     inferred = [InferReport(**counts) for counts in _of_mapped(ti, "infer")]
     stops = [_of_mapped(ti, task_id, "stop_requested_at") for task_id in ("infer", "stop_model")]
-    # Whoever last saw it not RUNNING yet knows best since when it is.
-    waited = [each.not_running_at for each in inferred if each.not_running_at]
-    if not waited and (seen := _time(ti.xcom_pull(task_ids="wait_until_running", key="not_running_at"))):
-        waited = [seen]
+    s3 = client("s3", settings)
+    # The moment lies between the last look at which it was not RUNNING and the first call that was let in.
+    ran_at = running_since(s3, settings.final_bucket, run_id, first_call=None)
+    seen = [each.not_running_at for each in inferred if each.not_running_at and ran_at]
+    running_at = _time(ti.xcom_pull(task_ids="wait_until_running", key="running_at"))
     times = ModelTimes(
         start_requested_at=_time(ti.xcom_pull(task_ids="start_model", key="start_requested_at")),
-        running_at=max(waited, default=_time(ti.xcom_pull(task_ids="wait_until_running", key="running_at"))),
+        running_at=running_at or max(seen, default=ran_at),
         stop_requested_at=_time(min(itertools.chain(*stops), default=None)),
         stopped_at=_time(ti.xcom_pull(task_ids="stop_model", key="stopped_at")),
     )
-    s3 = client("s3", settings)
     state = model_state(settings)
     if times.running_at is None:
         forget_attempts(
@@ -281,7 +281,7 @@ def report() -> dict[str, Any]:
         forget_inferred(s3, settings.final_bucket, run_id)
         log.info("Written to s3://%s/%s", settings.final_bucket, key)
         dead_letters = count_dead_letters(client("sqs", settings), settings.queue_url)
-        for line in worth_telling(settings, row, decision, dead_letters=dead_letters):
+        for line in worth_telling(settings, row, decision, inferred, dead_letters=dead_letters):
             alert(context, line)
     _raise_if_incomplete(ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id], decision, row.images)
     return json_values(asdict(row))

@@ -225,6 +225,13 @@ def test_a_damaged_object_is_no_lease_to_those_who_stop_the_model(
     assert store.read_or_empty() == ModelState()
 
 
+def test_a_damaged_object_stops_a_run_with_what_to_do(s3: MemoryS3, store: ModelStateStore) -> None:
+    s3.put_object(Bucket=FINAL, Key=KEY, Body=b"{")
+    for use in (store.read, lambda: store.acquire(MINE, minutes=10, now=NOW)):
+        with pytest.raises(TerminalError, match=rf"s3://{FINAL}/{KEY} is damaged .* Delete it"):
+            use()
+
+
 def test_a_bucket_that_is_gone_holds_no_lease(settings: Settings) -> None:
     assert ModelStateStore.of(MemoryS3("another"), FINAL, settings.model).read_or_empty() == ModelState()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from include.audit import render
 from tests.integration.deployment import Deployment
 from tests.integration.world import World, wait_for
 
@@ -77,6 +78,8 @@ def assert_safe(world: World) -> None:
 def assert_all_labelled(world: World) -> None:
     assert world.labelled() == set(world.uploads)
     assert world.batches("pending") == {}
+    found = world.audit()
+    assert found.is_clean, render(found)
 
 
 def has_report(world: World) -> bool:

@@ -8,6 +8,7 @@ from local_stack.stack import COMPONENTS
 from tests.integration.deployment import Deployment
 from tests.integration.situations import (
     AGES,
+    IMAGES,
     assert_all_labelled,
     assert_safe,
     labelling,
@@ -99,3 +100,20 @@ def test_everything_killed_during_inference_and_restarted_stops_the_model(deploy
     assert deployment.wait(run_id) == "success"
     assert_safe(world)
     assert_all_labelled(world)
+
+
+@pytest.mark.parametrize("call", ["^DeleteMessageBatch", r"^PUT /[^/]+/labels/"], ids=["drains", "publishes"])
+def test_everything_killed_while_a_run_drains_or_publishes_and_restarted_ends_as_if_nothing_had_happened(
+    deployment: Deployment, world: World, call: str
+) -> None:
+    world.upload(IMAGES)
+    with world.network.holding(call) as held:
+        run_id = deployment.trigger()
+        held.wait()
+        for name in COMPONENTS:
+            deployment.kill(name, tasks=True)
+    deployment.start_components(*COMPONENTS)
+    assert deployment.wait(run_id) == "success"
+    assert_safe(world)
+    assert_all_labelled(world)
+    assert world.paid_calls() == IMAGES

@@ -91,6 +91,8 @@ def test_a_model_that_fails_to_start_fails_the_run_with_its_reason(
     assert world.times_run() == 0
     assert_safe(world)
     assert has_report(world)
+    assert "The model was RUNNING for 0 s" in ended.log, "the ledger has nothing that was not billed"
+    assert not [key for key in world.keys(prefix="batches/outcomes/") if "attempt-" in key], "nobody has tried them"
 
 
 @FIRST_OR_LATER

@@ -72,7 +72,7 @@ def test_past_the_budget_the_model_stays_off_the_run_is_green_and_people_are_tol
 
 
 def test_near_the_cap_no_new_image_is_taken_and_the_next_run_goes_on(
-    dags: DagRunner, world: World, monkeypatch: pytest.MonkeyPatch
+    dags: DagRunner, world: World, monkeypatch: pytest.MonkeyPatch, told: list[str]
 ) -> None:
     monkeypatch.setenv("LABELS_MAX_MODEL_MINUTES", "1")
     # Of the minute ten seconds are kept for the end: so many images, one at a time, take longer than what is left.
@@ -84,6 +84,7 @@ def test_near_the_cap_no_new_image_is_taken_and_the_next_run_goes_on(
     ended = dags.run()
     assert ended.state == "success", "that some are left is no failure"
     assert "the model's time is up" in ended.log
+    assert [line.partition(":")[0] for line in told] == [f"{24 - world.paid_calls()} images stay pending"]
     paid = world.paid_calls()
     assert 0 < paid < 24
     assert len(world.batches("pending")) >= 1

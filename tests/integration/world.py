@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from include.audit import Audit, audit
 from include.model_state import Lease, ModelState, ModelStateStore
 from include.settings import Settings
 from local_aws.process import LocalAws
@@ -61,9 +62,9 @@ class World:
         self.rekognition = self.aws.client("rekognition")
         self.queue_url = f"{self.aws.endpoint_url}/{seed.queue_url(self.site, seed.QUEUE).split('/', 3)[3]}"
         fields: dict[str, Any] = {name.removeprefix("LABELS_").lower(): value for name, value in self.settings.items()}
-        parsed = Settings(**fields)
-        self.version_arn, self.model = parsed.project_version_arn, parsed.model
-        self.project_arn = parsed.project_arn
+        self.parsed = Settings(**fields)
+        self.version_arn, self.model = self.parsed.project_version_arn, self.parsed.model
+        self.project_arn = self.parsed.project_arn
         self.state = ModelStateStore.of(self.s3, seed.FINAL_BUCKET, self.model)
 
     def clean(self) -> None:
@@ -180,6 +181,9 @@ class World:
             elif not (announced or key in pending or key in done):
                 wrong[key] = "is neither announced, nor pending, nor done"
         return wrong
+
+    def audit(self) -> Audit:
+        return audit(self.s3, self.sqs, self.rekognition, self.parsed, now=datetime.now(UTC))
 
     def _model_runs(self) -> list[dict[str, Any]]:
         models = self.aws.meter()["models"]
