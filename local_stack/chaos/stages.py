@@ -1,0 +1,175 @@
+"""The stages of a run as functions of what the stages before have noted, in the order and with the clients that the Dag uses.
+
+As ``dags/labelling`` dresses them for Airflow, without Airflow: a stage is given the run's notes, and what it returns is added to
+them. The model's own stages are in `local_stack.chaos.model_stages`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Final
+
+from include import model
+from include.access import check_access
+from include.batches import forget_attempts, list_pending, read_batch
+from include.decide import INFER_TASKS, Decision, batch_size, count_backlog
+from include.decide import decide as choose
+from include.drain import count_dead_letters
+from include.drain import drain as drain_queue
+from include.infer import InferReport, forget_inferred, not_inferred, note_inferred, running_since
+from include.infer import infer as infer_batch
+from include.layout import batch_id_of
+from include.preflight import preflight as preflight_batch
+from include.publish import PublishReport
+from include.publish import publish as publish_batch
+from include.report import ModelTimes, build_report, learn, worth_telling, write_report
+from local_stack.chaos.model_stages import (
+    Desk,
+    Notes,
+    now,
+    request_stop,
+    start_model,
+    stop_idle_model,
+    stop_model,
+    stop_model_of_failed_run,
+    wait_until_running,
+)
+
+log = logging.getLogger(__name__)
+
+
+def drain(desk: Desk) -> Notes:
+    settings = desk.settings
+    check_access(desk.s3, desk.sqs, settings)
+    known = desk.state.read()
+    names = ["ApproximateNumberOfMessages"]
+    waiting = int(
+        desk.sqs.get_queue_attributes(QueueUrl=settings.queue_url, AttributeNames=names)["Attributes"][names[0]]
+    )
+    settings = settings.model_copy(update={"batch_size": batch_size(waiting, known, settings)})
+    log.info("Drained: %s", drain_queue(desk.sqs, desk.s3, settings, monotonic=time.monotonic))
+    return {}
+
+
+def decide(desk: Desk) -> Notes:
+    keys = list_pending(desk.s3, desk.settings.final_bucket)
+    backlog = count_backlog(desk.s3, desk.settings, keys, now=now(), run_id=desk.run_id)
+    known = desk.state.read()
+    decision = choose(backlog, known, desk.settings, now=now())
+    if decision.start and known.lease and known.lease.holder != desk.holder and known.lease.is_live(now()):
+        reason = f"Postponed: {known.lease.holder} uses the model until {known.lease.expires_at:%H:%M} UTC."
+        decision = Decision(False, reason, decision.images)
+    elif decision.start:
+        thresholds = model.assumed_thresholds(desk.s3, desk.describe())
+        desk.state.update(lambda before: before.with_thresholds(thresholds))
+    log.info(decision.reason)
+    return {"decision": asdict(decision) | {"batches": len(decision.batches)}, "batches": list(decision.batches)}
+
+
+def preflight(desk: Desk) -> Notes:
+    found = read_batch(desk.s3, desk.settings.final_bucket, desk.batch)
+    if found:
+        preflight_batch(desk.s3, desk.settings, found, run_id=desk.run_id, now=now)
+    return {}
+
+
+def infer(desk: Desk) -> Notes:
+    settings, bucket, batch_id = desk.settings, desk.settings.final_bucket, batch_id_of(desk.batch)
+    decision, batches = desk.notes["decision"], desk.notes["batches"]
+    rate = desk.state.read().images_per_second
+    limit = decision["limit_minutes"]
+
+    def left() -> set[str]:
+        return not_inferred(desk.s3, bucket, desk.run_id, batches)
+
+    @cache
+    def call_until(first_call: datetime | None) -> datetime | None:
+        since = running_since(desk.s3, bucket, desk.run_id, first_call=first_call) or desk.notes.get("running_at")
+        return since + timedelta(minutes=limit) if since and limit is not None else None
+
+    report = infer_batch(
+        desk.inference,
+        desk.s3,
+        settings,
+        batch_id,
+        run_id=desk.run_id,
+        first_rate=rate * decision["inference_units"] / min(decision["batches"], INFER_TASKS) if rate else None,
+        now=now,
+        monotonic=time.monotonic,
+        renew_lease=lambda: desk.state.renew(desk.holder, minutes=settings.lease_minutes, now=now()),
+        describe_model=desk.describe,
+        wait_seconds=settings.start_timeout_minutes * 60,
+        callers=lambda: min(len(left() | {batch_id}), INFER_TASKS),
+        call_until=call_until,
+    )
+    if report.left and (report.images or not report.calls):
+        forget_attempts(desk.s3, bucket, [desk.batch], desk.run_id, threads=1)
+    note_inferred(desk.s3, bucket, desk.run_id, batch_id)
+    noted = {} if left() else request_stop(desk)
+    return {"inferred": [report]} | noted
+
+
+def publish(desk: Desk) -> Notes:
+    found = read_batch(desk.s3, desk.settings.final_bucket, desk.batch)
+    if found is None:
+        return {}
+    report = publish_batch(desk.s3, desk.settings, found, thresholds=desk.state.read().thresholds)
+    log.info("Batch %s: %s", found.batch_id, report)
+    return {"published": [report]}
+
+
+def report(desk: Desk) -> Notes:
+    s3, settings, notes = desk.s3, desk.settings, desk.notes
+    pulled = notes.get("decision") or asdict(Decision(False, "No decision was reached."))
+    units = notes.get("inference_units")
+    decision = Decision(**pulled | {"batches": ()} | ({"inference_units": units} if units else {}))
+    inferred: list[InferReport] = notes.get("inferred", [])
+    published: list[PublishReport] = notes.get("published", [])
+    names = ("start_requested_at", "stop_requested_at", "stopped_at")
+    ran_at = running_since(s3, settings.final_bucket, desk.run_id, first_call=None)
+    times = ModelTimes(**{name: notes.get(name) for name in names}, running_at=notes.get("running_at", ran_at))
+    if times.running_at is None:
+        forget_attempts(s3, settings.final_bucket, notes.get("batches", []), desk.run_id, threads=settings.threads)
+    row = build_report(
+        settings,
+        run_id=desk.run_id,
+        started_at=notes["started_at"],
+        ended_at=now(),
+        trigger="scheduled",
+        decision=decision,
+        inferred=inferred,
+        published=published,
+        times=times,
+        final_status=desk.status(),
+        known_rate=desk.state.read().images_per_second,
+    )
+    write_report(s3, settings, row)
+    learn(desk.state, row, inferred, times)
+    forget_inferred(s3, settings.final_bucket, desk.run_id)
+    dead_letters = count_dead_letters(desk.sqs, settings.queue_url)
+    for line in worth_telling(settings, row, decision, inferred, dead_letters=dead_letters):
+        log.warning(line)
+    return {}
+
+
+STAGES: Final[dict[str, Callable[[Desk], Notes]]] = {
+    each.__name__: each
+    for each in (
+        drain,
+        decide,
+        start_model,
+        preflight,
+        wait_until_running,
+        infer,
+        stop_model,
+        publish,
+        report,
+        stop_model_of_failed_run,
+        stop_idle_model,
+    )
+}
