@@ -9,7 +9,7 @@ from collections import Counter
 
 from local_stack.chaos.nursery import Nursery
 from local_stack.chaos.story import tell
-from local_stack.chaos.world import a_stage
+from local_stack.chaos.world import a_theatre
 
 PROGRESS_SECONDS = 30.0
 
@@ -22,9 +22,9 @@ def main() -> int:
     chosen = parser.parse_args()
     counts: Counter[str] = Counter()
     began = told_at = time.monotonic()
-    with a_stage() as stage, Nursery(stage.aws.endpoint_url) as nursery:
+    with a_theatre() as theatre, Nursery(theatre.aws.endpoint_url) as nursery:
         for number in range(chosen.seeds):
-            told = tell(stage, nursery, chosen.seed_start + number)
+            told = tell(theatre, nursery, chosen.seed_start + number)
             verdict = told.verdict
             counts.update(stories=1, runs=told.runs, faults=told.faults, untidy=len(verdict.untidy))
             counts.update(lost=len(verdict.lost), doubled=len(verdict.doubled), left=len(verdict.left_running))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from local_stack.chaos.nursery import Kill, Nursery
 from local_stack.chaos.runs import Run, finish, watch
-from local_stack.chaos.world import Stage, Verdict, World
+from local_stack.chaos.world import Theatre, Verdict, World
 
 # How many calls a stage makes, about: so that most kills strike.
 CALLS: Final = {
@@ -109,10 +109,10 @@ class Told:
         return f"seed {self.seed}: {self.verdict}. To replay: python -m local_stack.chaos --seed-start {self.seed} --seeds 1 -v"
 
 
-def tell(stage: Stage, nursery: Nursery, seed: int) -> Told:
+def tell(theatre: Theatre, nursery: Nursery, seed: int) -> Told:
     """Play a seed's story to its end."""
     rng = random.Random(seed)
-    world = stage.world()
+    world = theatre.world()
     log = _trouble(world, rng, seed)
     world.upload(rng.randint(4, 9), bad=rng.randint(0, 2), doubles=rng.randint(0, 2))
     runs = []
@@ -128,15 +128,15 @@ def tell(stage: Stage, nursery: Nursery, seed: int) -> Told:
             watch(world, nursery, f"seed-{seed}-{number}")
         if rng.random() < 0.5:
             world.let_messages_come()
-    struck = stage.aws.faults()
+    struck = theatre.aws.faults()
     # Paid and answered, but the answer was lost: nobody can know that it was paid for.
     world.paid_again += sum(
         fault["struck"]
         for fault in struck
         if fault.get("operation") == "DetectCustomLabels" and fault.get("drop") == "after"
     )
-    stage.aws.clear_faults()
-    stage.aws.settings(describe_lag=0)
+    theatre.aws.clear_faults()
+    theatre.aws.settings(describe_lag=0)
     last = finish(world, nursery, f"seed-{seed}")
     log += [f"last: {line}" for run in last for line in run.log]
     faults = sum(fault["struck"] for fault in struck) + sum(len(run.struck) for run in runs)
@@ -145,7 +145,7 @@ def tell(stage: Stage, nursery: Nursery, seed: int) -> Told:
 
 def _trouble(world: World, rng: random.Random, seed: int) -> list[str]:
     """Set a few of the menu's faults; what they are, in words."""
-    aws, told = world.stage.aws, []
+    aws, told = world.theatre.aws, []
     aws.clear_faults(seed=seed)
     for name in rng.sample(list(MENU), rng.randint(1, 4)):
         fault = {"operation": "*"} | dict(MENU[name](rng))

@@ -61,7 +61,7 @@ class Verdict:
         return "; ".join(f"{kind}: {', '.join(found)}" for kind, found in kinds.items() if found) or "clean"
 
 
-class Stage:
+class Theatre:
     """Where stories are played, one after the other: a server, its model, and images for all of them."""
 
     def __init__(self, aws: LocalAws) -> None:
@@ -84,9 +84,9 @@ class Stage:
 
 
 @contextmanager
-def a_stage() -> Iterator[Stage]:
+def a_theatre() -> Iterator[Theatre]:
     with LocalAws() as aws:
-        yield Stage(aws)
+        yield Theatre(aws)
 
 
 @dataclass
@@ -96,7 +96,7 @@ class World:
     ``nonsense``: messages that announce nothing, which belong into the dead-letter queue, at least once.
     """
 
-    stage: Stage
+    theatre: Theatre
     number: int
     uploads: dict[str, bytes] = field(default_factory=dict)
     bad: set[str] = field(default_factory=set)
@@ -104,7 +104,7 @@ class World:
     nonsense: int = 0
 
     def __post_init__(self) -> None:
-        s3, sqs = self.stage.s3, self.stage.sqs
+        s3, sqs = self.theatre.s3, self.theatre.sqs
         self.source, self.final, queue = (f"{name}-{self.number}" for name in ("inbox", "final", "queue"))
         for bucket in (self.source, self.final):
             s3.create_bucket(Bucket=bucket)
@@ -112,7 +112,7 @@ class World:
         sqs.create_queue(QueueName=dead)
         redrive = {"deadLetterTargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{dead}", "maxReceiveCount": 50}
         sqs.create_queue(QueueName=queue, Attributes={"RedrivePolicy": json.dumps(redrive)})
-        self.queue_url = f"{self.stage.aws.endpoint_url}/{ACCOUNT}/{queue}"
+        self.queue_url = f"{self.theatre.aws.endpoint_url}/{ACCOUNT}/{queue}"
         notification = {"QueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}", "Events": ["s3:ObjectCreated:*"]}
         s3.put_bucket_notification_configuration(
             Bucket=self.source, NotificationConfiguration={"QueueConfigurations": [notification]}
@@ -122,8 +122,8 @@ class World:
             final_bucket=self.final,
             queue_url=self.queue_url,
             region=REGION,
-            project_arn=self.stage.project_arn,
-            project_version_arn=self.stage.version_arn,
+            project_arn=self.theatre.project_arn,
+            project_version_arn=self.theatre.version_arn,
             batch_size=3,
             batch_attempts=50,
             threads=2,
@@ -140,20 +140,22 @@ class World:
             key = f"shop + {number % 3}/image {number:03d}.jpg"
             is_bad = number >= first + count - bad
             # Bytes behind a JPEG's end are nobody's business, and make each one another image.
-            body = b"no image %d" % number if is_bad else self.stage.images[number % DIFFERENT_IMAGES] + b"%d" % number
+            body = (
+                b"no image %d" % number if is_bad else self.theatre.images[number % DIFFERENT_IMAGES] + b"%d" % number
+            )
             for _ in range(2 if number < first + doubles else 1):
-                self.stage.s3.put_object(Bucket=self.source, Key=key, Body=body)
+                self.theatre.s3.put_object(Bucket=self.source, Key=key, Body=body)
             self.uploads[key] = body
             if is_bad:
                 self.bad.add(key)
 
     def send_nonsense(self) -> None:
         """A message that announces no image."""
-        self.stage.sqs.send_message(QueueUrl=self.queue_url, MessageBody="not an event")
+        self.theatre.sqs.send_message(QueueUrl=self.queue_url, MessageBody="not an event")
         self.nonsense += 1
 
     def status(self) -> str:
-        answer = self.stage.rekognition.describe_project_versions(ProjectArn=self.settings.project_arn)
+        answer = self.theatre.rekognition.describe_project_versions(ProjectArn=self.settings.project_arn)
         return str(answer["ProjectVersionDescriptions"][0]["Status"])
 
     def calls_served(self) -> int:
@@ -174,7 +176,7 @@ class World:
 
     def waiting_messages(self, *suffixes: str) -> int:
         names = [f"ApproximateNumberOfMessages{suffix}" for suffix in suffixes or ("", "NotVisible", "Delayed")]
-        found = self.stage.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=names)["Attributes"]
+        found = self.theatre.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=names)["Attributes"]
         return sum(int(found[name]) for name in names)
 
     def let_messages_come(self) -> None:
@@ -182,11 +184,11 @@ class World:
         wait_for("messages are visible", lambda: not self.waiting_messages("NotVisible", "Delayed"))
 
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
-        pages = self.stage.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        pages = self.theatre.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
     def read(self, key: str, bucket: str = "") -> bytes:
-        return bytes(self.stage.s3.get_object(Bucket=bucket or self.final, Key=key)["Body"].read())
+        return bytes(self.theatre.s3.get_object(Bucket=bucket or self.final, Key=key)["Body"].read())
 
     def rows(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -224,9 +226,9 @@ class World:
         if messages := self.waiting_messages():
             untidy.append(f"{messages} messages are left")
         found = audit(
-            self.stage.s3,
-            self.stage.sqs,
-            self.stage.rekognition,
+            self.theatre.s3,
+            self.theatre.sqs,
+            self.theatre.rekognition,
             self.settings,
             now=datetime.now(UTC),
             grace_minutes=0,
@@ -244,8 +246,8 @@ class World:
     def _calls_served(self) -> int:
         return sum(
             run["calls_served"]
-            for line in self.stage.aws.meter()["models"]
-            if line["project_version_arn"] == self.stage.version_arn
+            for line in self.theatre.aws.meter()["models"]
+            if line["project_version_arn"] == self.theatre.version_arn
             for run in line["runs"]
         )
 

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 import pytest
 
 from local_stack.chaos.nursery import Nursery
-from local_stack.chaos.world import Stage, World, a_stage
+from local_stack.chaos.world import Theatre, World, a_theatre
 
 
 @pytest.fixture(scope="session")
-def stage() -> Iterator[Stage]:
-    with a_stage() as stage:
-        yield stage
+def theatre() -> Iterator[Theatre]:
+    with a_theatre() as theatre:
+        yield theatre
 
 
 @pytest.fixture(scope="session")
-def nursery(stage: Stage) -> Iterator[Nursery]:
-    with Nursery(stage.aws.endpoint_url) as nursery:
+def nursery(theatre: Theatre) -> Iterator[Nursery]:
+    with Nursery(theatre.aws.endpoint_url) as nursery:
         yield nursery
 
 
 @pytest.fixture
-def world(stage: Stage) -> World:
-    return stage.world()
+def world(theatre: Theatre) -> World:
+    return theatre.world()

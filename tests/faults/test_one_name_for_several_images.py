@@ -16,8 +16,8 @@ KEY = "front.jpg"
 
 def upload(world: World, which: int) -> str:
     """Upload one of the images under the name; its ETag."""
-    body = world.stage.images[which]
-    answer = world.stage.s3.put_object(Bucket=world.source, Key=KEY, Body=body)
+    body = world.theatre.images[which]
+    answer = world.theatre.s3.put_object(Bucket=world.source, Key=KEY, Body=body)
     world.uploads[KEY] = body
     return str(answer["ETag"]).strip('"')
 
@@ -25,7 +25,7 @@ def upload(world: World, which: int) -> str:
 def take_message(world: World) -> str:
     """Take the upload's message out of the queue; its body."""
     while True:
-        sqs, url = world.stage.sqs, world.queue_url
+        sqs, url = world.theatre.sqs, world.queue_url
         [message] = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=5)["Messages"]
         sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         if "Records" in message["Body"]:
@@ -50,13 +50,13 @@ def test_the_newest_of_several_stands_in_the_end(world: World, nursery: Nursery)
 def test_a_late_message_of_an_older_version_does_not_overwrite_the_newest_result(
     world: World, nursery: Nursery
 ) -> None:
-    world.stage.s3.put_bucket_versioning(Bucket=world.source, VersioningConfiguration={"Status": "Enabled"})
+    world.theatre.s3.put_bucket_versioning(Bucket=world.source, VersioningConfiguration={"Status": "Enabled"})
     upload(world, 0)
     late = take_message(world)
     newest = upload(world, 1)
     Run(world, nursery, "newest").play()
     assert published_etag(world) == newest
-    world.stage.sqs.send_message(QueueUrl=world.queue_url, MessageBody=late)
+    world.theatre.sqs.send_message(QueueUrl=world.queue_url, MessageBody=late)
     finish(world, nursery, "late")
     assert published_etag(world) == newest
 

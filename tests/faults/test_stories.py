@@ -6,10 +6,10 @@ import pytest
 
 from local_stack.chaos.nursery import Nursery
 from local_stack.chaos.story import tell
-from local_stack.chaos.world import Stage
+from local_stack.chaos.world import Theatre
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_a_story_ends_well(stage: Stage, nursery: Nursery, seed: int) -> None:
-    told = tell(stage, nursery, seed)
+def test_a_story_ends_well(theatre: Theatre, nursery: Nursery, seed: int) -> None:
+    told = tell(theatre, nursery, seed)
     assert told.verdict.is_clean, "\n".join((str(told), *told.log))

@@ -9,7 +9,7 @@ import pytest
 
 from local_stack.chaos.nursery import Kill, Nursery
 from local_stack.chaos.runs import Run, finish
-from local_stack.chaos.world import Stage, World
+from local_stack.chaos.world import Theatre, World
 
 APART = ("Postponed: label_images/", "The model is in use by label_images/", "The model is left running: label_images/")
 
@@ -82,12 +82,12 @@ def test_both_that_decided_to_start_use_the_model_one_after_the_other(world: Wor
 
 @pytest.mark.parametrize("seed", range(3))
 def test_processes_at_the_same_time_lose_nothing_though_some_are_killed(
-    stage: Stage, world: World, nursery: Nursery, seed: int
+    theatre: Theatre, world: World, nursery: Nursery, seed: int
 ) -> None:
     rng = random.Random(seed)
     world.upload(6)
     stages = ("drain", "decide", "infer", "publish")
-    with Nursery(stage.aws.endpoint_url) as another, ThreadPoolExecutor(2) as threads:
+    with Nursery(theatre.aws.endpoint_url) as another, ThreadPoolExecutor(2) as threads:
         runs = [
             Run(world, each, name, [Kill(rng.choice(stages), "after", nth=rng.randint(1, 8))] if seed % 2 else [])
             for each, name in ((nursery, "here"), (another, "there"))

@@ -27,27 +27,27 @@ def test_an_undisturbed_run_is_clean(finished: World) -> None:
 
 
 def test_an_original_that_is_gone_is_lost(finished: World) -> None:
-    finished.stage.s3.delete_object(**first(finished, "images/"))
+    finished.theatre.s3.delete_object(**first(finished, "images/"))
     assert len(finished.verdict().lost) == 1
 
 
 def test_rows_that_are_gone_are_lost(finished: World) -> None:
-    finished.stage.s3.delete_object(**first(finished, "results/image_labels/"))
+    finished.theatre.s3.delete_object(**first(finished, "results/image_labels/"))
     assert finished.verdict().lost != ()
 
 
 def test_rows_that_stand_twice_are_doubled(finished: World) -> None:
     there = first(finished, "results/image_labels/")
     again = there["Key"].replace(".parquet", "0.parquet")
-    finished.stage.s3.copy_object(Bucket=finished.final, Key=again, CopySource=there)
+    finished.theatre.s3.copy_object(Bucket=finished.final, Key=again, CopySource=there)
     assert finished.verdict().doubled != ()
 
 
 def test_a_call_too_many_is_doubled(finished: World, nursery: Nursery) -> None:
     key = "twice.jpg"
-    finished.stage.aws.set_model(finished.settings.project_version_arn, status="RUNNING")
-    finished.stage.s3.put_object(Bucket=finished.final, Key=key, Body=finished.stage.images[0])
-    finished.stage.rekognition.detect_custom_labels(
+    finished.theatre.aws.set_model(finished.settings.project_version_arn, status="RUNNING")
+    finished.theatre.s3.put_object(Bucket=finished.final, Key=key, Body=finished.theatre.images[0])
+    finished.theatre.rekognition.detect_custom_labels(
         ProjectVersionArn=finished.settings.project_version_arn,
         Image={"S3Object": {"Bucket": finished.final, "Name": key}},
     )
@@ -65,11 +65,9 @@ def test_a_run_that_died_is_unfinished_until_another_one_has_come(world: World, 
 
 
 def test_a_killed_process_is_told_from_one_that_failed(world: World, nursery: Nursery) -> None:
-    def order(kill: Kill | None) -> Order:
-        return Order("wait_until_running", world.settings, "r", {}, kill=kill)
-
-    killed = nursery.carry_out(order(Kill("wait_until_running", "after")))
+    settings = world.settings.model_copy(update={"queue_url": f"{world.queue_url}-gone"})
+    killed = nursery.carry_out(Order("drain", settings, "r", {}, kill=Kill("drain", "after")))
     assert (killed.was_killed, killed.is_well) == (True, False)
-    failed = nursery.carry_out(order(None))
-    assert (failed.was_killed, failed.is_well) == (False, False)
-    assert "STOPPED, not RUNNING" in failed.error
+    failed = nursery.carry_out(Order("drain", settings, "r", {}))
+    assert (failed.was_killed, failed.is_terminal) == (False, True)
+    assert failed.error.startswith("AccessError")
