@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow.parquet as pq
@@ -81,9 +82,11 @@ def publish(s3: Any, settings: Settings, batch: Batch, *, thresholds: dict[str, 
     for row, outcome in sorted(zip(rows, outcomes, strict=True), key=lambda pair: sequencer_order(pair[1].image)):
         by_key.setdefault((outcome.image.bucket, outcome.image.key), []).append((row, outcome))
 
-    in_parallel(lambda some: _write_documents(s3, settings, some), by_key.values(), threads=settings.threads)
+    superseded = _superseded(s3, settings, {name: some[-1][1].image for name, some in by_key.items()})
+    by_name = [(some, name in superseded) for name, some in by_key.items()]
+    in_parallel(lambda some: _write_documents(s3, settings, *some), by_name, threads=settings.threads)
     days = _write_parquet(s3, settings, batch.batch_id, rows)
-    in_parallel(lambda some: _file_originals(s3, settings, some), by_key.values(), threads=settings.threads)
+    in_parallel(lambda some: _file_originals(s3, settings, *some), by_name, threads=settings.threads)
     in_parallel(lambda image: _file_skipped(s3, settings, image), skipped, threads=settings.threads)
     _finish(s3, settings, batch, day=max(days, default=f"{batch.images[0].event_time:%Y-%m-%d}"))
     statuses = Counter(outcome.status for outcome in outcomes)
@@ -117,16 +120,51 @@ def _settled(s3: Any, settings: Settings, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _write_documents(s3: Any, settings: Settings, of_key: Sequence[tuple[dict[str, Any], Outcome]]) -> None:
+def _superseded(s3: Any, settings: Settings, images: dict[tuple[str, str], ImageRef]) -> set[tuple[str, str]]:
+    """Names under which a newer image than these was labelled already, since messages come in any order.
+
+    Its document and its place stay; the older image has its row, and is filed beside it.
+    """
+    names = {layout.labels_document(*name): name for name in images}
+
+    def look(key: str) -> tuple[str, str] | None:
+        there = objects.head(s3, settings.final_bucket, key)
+        return names[key] if there and _is_newer(there.get("Metadata", {}), images[names[key]]) else None
+
+    perhaps = objects.perhaps_there(s3, settings.final_bucket, names)
+    return set(filter(None, in_parallel(look, perhaps, threads=settings.threads)))
+
+
+def _is_newer(document: dict[str, str], image: ImageRef) -> bool:
+    """Whether a document, by its metadata, is of a newer image of the same name."""
+    if document.get("etag") == image.etag or "event-time" not in document:
+        return False
+    sequencer, event_time = document.get("sequencer", ""), datetime.fromisoformat(document["event-time"])
+    if sequencer and image.sequencer:
+        return sequencer_order(replace(image, sequencer=sequencer, event_time=event_time)) > sequencer_order(image)
+    return event_time > image.event_time
+
+
+def _write_documents(
+    s3: Any, settings: Settings, of_key: Sequence[tuple[dict[str, Any], Outcome]], is_superseded: bool
+) -> None:
     for row, outcome in of_key:
         image, labelled = outcome.image, outcome.status == "LABELLED"
+        if labelled and is_superseded:
+            continue
         document = labels_document(row, outcome) if labelled else reason_document(row)
         s3.put_object(
             Bucket=settings.final_bucket,
             Key=(layout.labels_document if labelled else layout.quarantine_reason)(image.bucket, image.key),
             Body=json.dumps(document, ensure_ascii=False, sort_keys=True, indent=1).encode(),
             ContentType="application/json",
-            Metadata={"etag": image.etag, "model-arn": settings.project_version_arn, "status": outcome.status},
+            Metadata={
+                "etag": image.etag,
+                "event-time": image.event_time.isoformat(),
+                "sequencer": image.sequencer,
+                "model-arn": settings.project_version_arn,
+                "status": outcome.status,
+            },
         )
 
 
@@ -145,11 +183,16 @@ def _write_parquet(s3: Any, settings: Settings, batch_id: str, rows: Sequence[di
     return list(days)
 
 
-def _file_originals(s3: Any, settings: Settings, of_key: Sequence[tuple[dict[str, Any], Outcome]]) -> None:
+def _file_originals(
+    s3: Any, settings: Settings, of_key: Sequence[tuple[dict[str, Any], Outcome]], is_superseded: bool
+) -> None:
     """Labelled images to ``images/``, others to ``quarantine/``; what S3 does not let us read stays."""
     for _, outcome in of_key:
-        if outcome.status == "LABELLED":
-            _move(s3, settings, outcome.image, layout.original)
+        image = outcome.image
+        if outcome.status == "LABELLED" and is_superseded:
+            _move(s3, settings, image, lambda *name, etag=image.etag: layout.earlier(layout.original(*name), etag))
+        elif outcome.status == "LABELLED":
+            _move(s3, settings, image, layout.original)
         elif outcome.status != "MISSING" and outcome.error_code not in objects.UNREADABLE:
             _move(s3, settings, outcome.image, layout.quarantined)
 

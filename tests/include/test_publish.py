@@ -104,7 +104,13 @@ class TestDocuments:
         told = uploaded(s3, image("a.jpg"), picture())
         run(s3, settings, inferred(s3, settings, ended(told)))
         head = s3.head_object(Bucket=FINAL, Key="labels/inbox/a.jpg.json")
-        assert head["Metadata"] == {"etag": told.etag, "model-arn": MODEL_ARN, "status": "LABELLED"}
+        assert head["Metadata"] == {
+            "etag": told.etag,
+            "event-time": told.event_time.isoformat(),
+            "sequencer": told.sequencer,
+            "model-arn": MODEL_ARN,
+            "status": "LABELLED",
+        }
         assert head["ContentType"] == "application/json"
 
     @pytest.mark.parametrize("status", ["REJECTED", "MISSING", "FAILED"])
@@ -174,6 +180,42 @@ class TestRows:
         assert filed == {"images/inbox/a.jpg": picture(seed=2), f"images/inbox/a.jpg~{first.etag}": picture(seed=1)}
 
 
+class TestLateMessages:
+    """An older image of a name is labelled after a newer one: it has its row, and takes nothing away."""
+
+    @pytest.mark.parametrize(
+        ("newer", "older"),
+        [
+            ({"sequencer": "0A", "minutes": 1}, {"sequencer": "09", "minutes": 5}),
+            ({"sequencer": "0A", "minutes": 5}, {"minutes": 1}),
+            ({"minutes": 5}, {"minutes": 1}),
+        ],
+        ids=["by sequencers", "by time, where one has no sequencer", "by time"],
+    )
+    def test_the_newest_keeps_its_document_and_its_place(
+        self, settings: Settings, newer: dict[str, Any], older: dict[str, Any]
+    ) -> None:
+        s3 = MemoryS3(FINAL, versioned=(INBOX,))
+        first = uploaded(s3, image("a.jpg", **older), picture(seed=1))
+        second = uploaded(s3, image("a.jpg", **newer), picture(seed=2))
+        for late in (second, first, second):
+            run(s3, settings, inferred(s3, settings, ended(late)))
+        assert document(s3, "labels/inbox/a.jpg.json")["etag"] == second.etag
+        filed = s3.contents(FINAL, "images/")
+        assert filed == {"images/inbox/a.jpg": picture(seed=2), f"images/inbox/a.jpg~{first.etag}": picture(seed=1)}
+        assert {row["etag"] for row in rows(s3)} == {first.etag, second.etag}
+        assert s3.keys(INBOX) == []
+
+    def test_one_that_cannot_be_labelled_has_its_reason_all_the_same(self, settings: Settings) -> None:
+        s3 = MemoryS3(FINAL, versioned=(INBOX,))
+        first = uploaded(s3, image("a.jpg", sequencer="01"), b"no image")
+        second = uploaded(s3, image("a.jpg", sequencer="02"), picture())
+        run(s3, settings, inferred(s3, settings, ended(second)))
+        run(s3, settings, inferred(s3, settings, ended(first, "REJECTED", error_code="X")))
+        assert document(s3, "quarantine/inbox/a.jpg.error.json")["etag"] == first.etag
+        assert s3.contents(FINAL, "quarantine/")["quarantine/inbox/a.jpg"] == b"no image"
+
+
 def test_what_an_earlier_run_left_of_other_images_finishes_no_batch(s3: MemoryS3, settings: Settings) -> None:
     """Two images went to another batch since, and preflight did not get to the two that are left."""
     paid = [ended(image("a.jpg")), ended(image("b.jpg"))]
@@ -201,7 +243,8 @@ class TestOriginals:
         batch = inferred(s3, settings, ended(uploaded(s3, image("a.jpg"), picture())))
         s3.calls.clear()
         run(s3, settings, batch)
-        assert "head_object" not in [operation for operation, _, _ in s3.calls]
+        asked = [key for operation, _, key in s3.calls if operation == "head_object"]
+        assert asked == ["labels/inbox/a.jpg.json"]  # whether a newer image has the name by now
 
     @pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])
     def test_what_takes_the_name_at_the_same_moment_is_not_overwritten(
