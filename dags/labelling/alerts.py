@@ -18,7 +18,7 @@ from labelling.defaults import AWS_CONN_ID
 
 log = logging.getLogger(__name__)
 
-SUBJECT_CHARACTERS = 100  # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+SUBJECT_CHARACTERS = 99  # of ASCII: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 
 
 def alert(context: Any, line: str) -> None:
@@ -55,7 +55,7 @@ def alert_of_failed_run(context: Any) -> None:
 
 def _notifier(target: str, line: str, settings: Settings) -> Any:
     if target.startswith("arn:"):
-        subject = line.partition(".")[0][:SUBJECT_CHARACTERS]
+        subject = line.partition(". ")[0].encode("ascii", "replace").decode()[:SUBJECT_CHARACTERS]
         return SnsNotifier(
             aws_conn_id=AWS_CONN_ID, region_name=settings.region, target_arn=target, message=line, subject=subject
         )

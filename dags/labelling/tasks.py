@@ -271,10 +271,6 @@ def report() -> dict[str, Any]:
     known = state.read_or_empty()
     if known.is_held(_now()) and status == "RUNNING":
         log.warning("The model goes on running, and bills: %s.", known.hold)
-    if left := sum(each.left for each in inferred):
-        log.warning(
-            "The model's %g minutes were up: %s images stay pending for the next run.", decision.limit_minutes, left
-        )
     if not context["params"]["dry_run"]:
         key = write_report(s3, settings, row)
         learn(state, row, inferred, times)
