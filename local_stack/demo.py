@@ -15,6 +15,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from include.settings import PREFIX, Settings
 from local_stack import seed
 from local_stack.demo_checks import Findings, check
 from local_stack.demo_summary import print_summary
@@ -75,7 +76,8 @@ def _run(stack: Stack) -> Findings:
     # Training and Airflow's start take a few seconds each: side by side.
     with _doing("Start Airflow; meanwhile upload, and end the training"):
         api_server()
-        stack.start_airflow(SETTINGS | seed.pipeline_settings(stack.site, project_arn, version_arn), COMPONENTS[1:])
+        settings = SETTINGS | seed.pipeline_settings(stack.site, project_arn, version_arn)
+        stack.start_airflow(settings, COMPONENTS[1:])
         uploads = list(an_hour_of_uploads())
         _upload(s3, sqs, stack.site, uploads)
         trained = seed.wait_until_trained(rekognition, project_arn)
@@ -89,7 +91,8 @@ def _run(stack: Stack) -> Findings:
     report = airflow.xcom("label_images", run_id, "report") if state == "success" else {}
     (ROOT / ".local" / "last-run.json").write_text(json.dumps(report, indent=1))
     with _doing("Check the result"):
-        return check(stack, uploads, run_state=state, report=report, version_arn=version_arn)
+        fields: dict[str, Any] = {name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}
+        return check(stack, uploads, run_state=state, report=report, settings=Settings(**fields))
 
 
 def _start_api_server(stack: Stack) -> None:

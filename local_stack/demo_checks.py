@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import httpx
 
+from include.audit import audit
+from include.settings import Settings
 from local_stack import seed
 from local_stack.stack import Stack
 from local_stack.uploads import Upload
@@ -49,7 +52,9 @@ GROUP BY label.name
 ORDER BY boxes DESC, label.name"""
 
 
-def check(stack: Stack, uploads: list[Upload], *, run_state: str, report: dict[str, Any], version_arn: str) -> Findings:
+def check(
+    stack: Stack, uploads: list[Upload], *, run_state: str, report: dict[str, Any], settings: Settings
+) -> Findings:
     """Copy the final bucket into ``final-bucket/`` and hold everything against what was uploaded."""
     folder = stack.site.home / "final-bucket"
     s3 = stack.client("s3")
@@ -62,8 +67,9 @@ def check(stack: Stack, uploads: list[Upload], *, run_state: str, report: dict[s
     else:
         findings.broken.append("there are results: none were written")
     _check_places(findings, s3, folder)
-    _check_model(findings, stack, version_arn)
+    _check_model(findings, stack, settings.project_version_arn)
     _check_queues(findings, stack)
+    _check_audit(findings, stack, settings)
     return findings
 
 
@@ -131,6 +137,14 @@ def _check_queues(findings: Findings, stack: Stack) -> None:
         found = sum(int(attributes[counter]) for counter in counters)
         title = "the queue is empty" if not wanted else "the dead-letter queue holds the one message that was no upload"
         findings.expect(found == wanted, title, f"{name} holds {found} messages")
+
+
+def _check_audit(findings: Findings, stack: Stack, settings: Settings) -> None:
+    """What the pipeline's own auditor says; of the dead letter it is told already."""
+    clients = (stack.client(service) for service in ("s3", "sqs", "rekognition"))
+    found = audit(*clients, settings, now=datetime.now(UTC))
+    wrong = [f"{each.kind} {each.count}" for each in found.findings if each.count and each.kind != "dead_letters"]
+    findings.expect(not wrong, "the auditor, who shares no code with the pipeline, finds nothing amiss", ", ".join(wrong))
 
 
 def _copy_bucket(s3: Any, bucket: str, folder: Path) -> list[str]:
