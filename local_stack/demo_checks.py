@@ -141,8 +141,8 @@ def _check_queues(findings: Findings, stack: Stack) -> None:
 
 def _check_audit(findings: Findings, stack: Stack, settings: Settings) -> None:
     """What the pipeline's own auditor says; of the dead letter it is told already."""
-    clients = (stack.client(service) for service in ("s3", "sqs", "rekognition"))
-    found = audit(*clients, settings, now=datetime.now(UTC))
+    s3, sqs, rekognition = (stack.client(service) for service in ("s3", "sqs", "rekognition"))
+    found = audit(s3, sqs, rekognition, settings, now=datetime.now(UTC))
     wrong = [f"{each.kind} {each.count}" for each in found.findings if each.count and each.kind != "dead_letters"]
     findings.expect(not wrong, "the auditor, who shares no code with the pipeline, finds nothing amiss", ", ".join(wrong))
 
