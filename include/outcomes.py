@@ -137,7 +137,15 @@ def without_outcome(s3: Any, bucket: str, batch: Batch) -> tuple[ImageRef, ...]:
 
 
 def end_as_failed(
-    s3: Any, bucket: str, batch: Batch, images: Iterable[ImageRef], *, code: str, message: str, now: datetime, run_id: str
+    s3: Any,
+    bucket: str,
+    batch: Batch,
+    images: Iterable[ImageRef],
+    *,
+    code: str,
+    message: str,
+    now: datetime,
+    run_id: str,
 ) -> None:
     """Let images of a batch end without being labelled: preflight's word on them is the last one."""
     checked = {entry.image.place: entry for entry in read_preflight(s3, bucket, batch.batch_id) or []}

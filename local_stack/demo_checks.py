@@ -144,7 +144,9 @@ def _check_audit(findings: Findings, stack: Stack, settings: Settings) -> None:
     s3, sqs, rekognition = (stack.client(service) for service in ("s3", "sqs", "rekognition"))
     found = audit(s3, sqs, rekognition, settings, now=datetime.now(UTC))
     wrong = [f"{each.kind} {each.count}" for each in found.findings if each.count and each.kind != "dead_letters"]
-    findings.expect(not wrong, "the auditor, who shares no code with the pipeline, finds nothing amiss", ", ".join(wrong))
+    findings.expect(
+        not wrong, "the auditor, who shares no code with the pipeline, finds nothing amiss", ", ".join(wrong)
+    )
 
 
 def _copy_bucket(s3: Any, bucket: str, folder: Path) -> list[str]:

@@ -349,7 +349,13 @@ def test_the_deployment_has_all_that_the_pipeline_imports_and_nothing_of_the_sta
     assert not {"local_aws", "local_stack"} & set(stage.copied)
     folder = _lay_out(stage, tmp_path)
     plugins = [f"rekognition.{file.stem}" for file in sorted((folder / "plugins" / "rekognition").glob("[a-z]*.py"))]
-    modules = ["label_images", "stop_idle_model", "audit_images", "airflow.providers.celery.executors.celery_executor", *plugins]
+    modules = [
+        "label_images",
+        "stop_idle_model",
+        "audit_images",
+        "airflow.providers.celery.executors.celery_executor",
+        *plugins,
+    ]
     environment = _environment_of_image(folder)
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(folder / "dags"), str(folder / "plugins")])
     done = subprocess.run(
