@@ -1,8 +1,9 @@
 """
 ### Reconcile what was uploaded with what was published
 
-Once a day: looks at both buckets, the queue and the model, and shares no code with the stages that it judges. It is green
-where every upload is waiting, or has exactly one result and lies in exactly one place, and the model is off.
+Once a day (LABELS_AUDIT_SCHEDULE; or after each run): looks at both buckets, the queue and the model, and shares no code
+with the stages that it judges. It is green where every upload is waiting, or has exactly one result and lies in exactly one
+place, and the model is off.
 
 **When it is red**: the log names each finding with examples; `docs/runbook.md` says what to do about each. *Unprocessed*
 uploads never got an event: `python -m include.audit --queue-unprocessed` hands them to the pipeline. Nothing is changed

@@ -32,7 +32,7 @@ from airflow.sdk import Param, TriggerRule, dag, task_group
 from include.decide import INFER_TASKS
 from include.settings import load_settings
 from labelling.alerts import alert_of_failed_run
-from labelling.defaults import DEFAULT_ARGS, SCHEDULE
+from labelling.defaults import DEFAULT_ARGS, LABELLED_IMAGES, SCHEDULE
 from labelling.model_session import StartModel, StopModel, WaitUntilRunning, stop_model_of_failed_run
 from labelling.tasks import A_LIST, A_PREFIX, EVERYTHING_PENDING, decide, drain, infer, preflight, publish, report
 
@@ -116,7 +116,7 @@ def label_images() -> None:
     batches >> start >> running
     labelled >> stop
     labelled >> published
-    [stop, published] >> report().as_teardown(on_failure_fail_dagrun=True)
+    [stop, published] >> report.override(outlets=[LABELLED_IMAGES])().as_teardown(on_failure_fail_dagrun=True)
 
 
 label_images()

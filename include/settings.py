@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     )
     audit_schedule: str = Field(
         default="@daily",
-        description="cron expression or preset of audit_images; empty: only by hand (read by the Dag file)",
+        description='when audit_images runs: cron expression, preset, or "after each run"; empty: only by hand',
     )
     deadline_minutes: float = Field(default=50, gt=0, description="finish a run's images within this, by adding units")
     minimum_backlog: int = Field(default=1, ge=1, description="images that must be pending before the model is started")

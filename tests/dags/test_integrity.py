@@ -129,6 +129,21 @@ def test_the_schedule_is_a_setting_and_hourly_by_default(
     assert runpy.run_path(str(ROOT / "dags/labelling/defaults.py"))["SCHEDULE"] == schedule
 
 
+@pytest.mark.parametrize(
+    ("set_to", "schedule"),
+    [(None, "@daily"), ("@weekly", "@weekly"), ("after each run", ["labelled_images"]), ("", None)],
+)
+def test_the_audit_comes_daily_or_after_each_run(
+    monkeypatch: pytest.MonkeyPatch, set_to: str | None, schedule: Any, label_images: Any
+) -> None:
+    monkeypatch.delenv("LABELS_AUDIT_SCHEDULE", raising=False)
+    if set_to is not None:
+        monkeypatch.setenv("LABELS_AUDIT_SCHEDULE", set_to)
+    found = runpy.run_path(str(ROOT / "dags/labelling/defaults.py"))["AUDIT_SCHEDULE"]
+    assert ([asset.name for asset in found] if isinstance(found, list) else found) == schedule
+    assert [asset.name for asset in label_images.task_dict["report"].outlets] == ["labelled_images"]
+
+
 def validated(params: Any, form: dict[str, Any]) -> dict[str, Any]:
     params.update(form)
     return dict(params.validate())

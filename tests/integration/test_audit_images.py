@@ -23,3 +23,15 @@ def test_it_is_red_and_names_the_image_where_an_original_is_lost(dags: DagRunner
     assert ended.state == "failed"
     assert "Uploads and results do not agree: lost 1." in ended.log
     assert f"s3://{seed.SOURCE_BUCKET}/{key}" in ended.log
+
+
+def test_every_run_that_ends_well_updates_what_the_audit_may_be_scheduled_on(dags: DagRunner, world: World) -> None:
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+
+    world.upload(3)
+    ended = dags.run()
+    assert ended.state == "success"
+    with create_session() as session:
+        [event] = session.query(AssetEvent).filter(AssetEvent.source_run_id == ended.run_id)
+        assert (event.name, event.source_task_id) == ("labelled_images", "report")
