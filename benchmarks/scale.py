@@ -2,8 +2,10 @@
 
 Each stage runs in a process of its own, batch after batch, as mapped tasks would. Goals, from 10,000 to 100,000 images:
 client CPU for an image grows by no more than 15 % (wall time, printed beside it, is mostly the stand-in's, which answers
-one request at a time), and peak memory above the process's start by no more than 15 % and a fixed 8 MB: threads have
-their own heaps, which the allocator fills and trims when it likes, and ``decide`` keeps eight bytes an image by design.
+one request at a time). A busy machine makes all CPU time longer, so a yardstick, always the same work, is measured before
+every batch, and growth is that of the ratio to it. Peak memory above the process's start grows by no more than 15 % and a
+fixed 8 MB: threads have their own heaps, which the allocator fills and trims when it likes, and ``decide`` keeps eight
+bytes an image by design.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import multiprocessing
 import os
 import re
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -44,10 +47,22 @@ THREADS: Final = 16
 # So many different pictures, of nought to 24 labels: the stand-in looks at each once.
 SCENES: Final = 8
 GROWTH: Final = 1.15
+# So often before and after a stage, besides.
+YARDSTICKS: Final = 10
 NOISE_MB: Final = 8.0
 MB: Final = 1024**2
 RUN_ID: Final = "scale"
-COLUMNS: Final = ("images", "wall_seconds", "cpu_seconds", "peak_mb", "image_wall_ms", "image_cpu_ms", "image_requests")
+COLUMNS: Final = (
+    "images",
+    "wall_seconds",
+    "cpu_seconds",
+    "peak_mb",
+    "image_wall_ms",
+    "image_cpu_ms",
+    "image_requests",
+    "yardstick_ms",
+)
+YARDSTICK: Final = [{"number": number, "text": "x" * 40, "list": list(range(20))} for number in range(400)]
 # So fast that the model never refuses: what is measured is what the stage costs, not what the model takes.
 MODEL_FLAGS: Final = (
     "--start-seconds",
@@ -71,16 +86,23 @@ class Cost:
     cpu_seconds: float
     peak_mb: float
     requests: int
+    yardstick_ms: float
 
     @property
     def cpu_ms(self) -> float:
         """Of one image."""
         return self.cpu_seconds / self.images * 1_000
 
+    @property
+    def cpu_in_yardsticks(self) -> float:
+        """Of one image: what a busy machine does to both cancels out."""
+        return self.cpu_ms / self.yardstick_ms
+
     def figures(self) -> dict[str, float]:
         """The stage's, and one image's."""
         wall_ms, requests = self.wall_seconds / self.images * 1_000, self.requests / self.images
-        values = (self.images, self.wall_seconds, self.cpu_seconds, self.peak_mb, wall_ms, self.cpu_ms, requests)
+        per_image = (wall_ms, self.cpu_ms, requests, self.yardstick_ms)
+        values = (self.images, self.wall_seconds, self.cpu_seconds, self.peak_mb, *per_image)
         return {name: round(value, 3) for name, value in zip(COLUMNS, values, strict=True)}
 
 
@@ -98,6 +120,7 @@ class Stages:
         self.sqs.get_queue_attributes(QueueUrl=settings.queue_url)
         self.rekognition.describe_projects()
         self.requests = 0
+        self.yardsticks: list[float] = []
 
     def drain(self) -> int:
         return drain(self.sqs, self.s3, self.settings, monotonic=time.monotonic).images
@@ -116,7 +139,11 @@ class Stages:
 
     def infer(self) -> int:
         keys = list_pending(self.s3, self.settings.final_bucket)
-        return sum(self._infer(Batch(key, ()).batch_id) for key in keys)
+        images = 0
+        for key in keys:
+            self.measure_yardstick()
+            images += self._infer(Batch(key, ()).batch_id)
+        return images
 
     def publish(self) -> int:
         return self._each(lambda batch: publish(self.s3, self.settings, batch, thresholds={}).labelled)
@@ -135,11 +162,18 @@ class Stages:
             describe_model=lambda: {"Status": "RUNNING"},
         ).labelled
 
+    def measure_yardstick(self) -> None:
+        """CPU seconds of the same work as always: JSON there and back."""
+        began = time.process_time()
+        json.loads(json.dumps(YARDSTICK))
+        self.yardsticks.append(time.process_time() - began)
+
     def _each(self, work: Callable[[Batch], int]) -> int:
         images = 0
         for key in list_pending(self.s3, self.settings.final_bucket):
             batch = read_batch(self.s3, self.settings.final_bucket, key)
             assert batch is not None
+            self.measure_yardstick()
             images += work(batch)
         return images
 
@@ -235,10 +269,16 @@ def in_own_process(stage: str, settings: Settings) -> Cost:
 def measured(stage: str, settings: Settings) -> Cost:
     stages = Stages(settings)
     before = memory_mb("VmRSS")
+    for _ in range(YARDSTICKS):
+        stages.measure_yardstick()
     cpu, wall = time.process_time(), time.perf_counter()
     images = STAGES[stage](stages)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return Cost(stage, images, wall, cpu, memory_mb("VmHWM") - before, stages.requests)
+    cpu -= sum(stages.yardsticks[YARDSTICKS:])
+    for _ in range(YARDSTICKS):
+        stages.measure_yardstick()
+    yardstick_ms = statistics.mean(stages.yardsticks) * 1_000
+    return Cost(stage, images, wall, cpu, memory_mb("VmHWM") - before, stages.requests, yardstick_ms)
 
 
 def memory_mb(name: str) -> float:
@@ -256,7 +296,7 @@ def report(costs: dict[tuple[str, int], Cost], sizes: list[int], seconds: float)
     for stage in STAGES:
         of_stage = [costs[stage, size] for size in sizes]
         few, many = of_stage[-2:] if len(of_stage) > 1 else of_stage * 2
-        growth, room_mb = many.cpu_ms / few.cpu_ms, few.peak_mb * GROWTH + NOISE_MB
+        growth, room_mb = many.cpu_in_yardsticks / few.cpu_in_yardsticks, few.peak_mb * GROWTH + NOISE_MB
         figures[stage] = {
             "cpu_growth": round(growth, 3),
             "sizes": [cost.figures() for cost in of_stage],
