@@ -184,6 +184,6 @@ def test_a_run_without_a_model_does_not_count_against_its_batches(s3: MemoryS3) 
     batch_id = layout.batch_id_of(key)
     for run_id in ("scheduled__1", "scheduled__2"):
         s3.put_object(Bucket=FINAL, Key=layout.attempt(batch_id, run_id), Body=b"")
-    assert histories(s3, FINAL, [key], threads=2) == {key: History(attempts=2, is_paid=False)}
+    assert histories(s3, FINAL, [key], threads=2) == {key: History(attempts=2, is_paid=False, is_done=False)}
     forget_attempts(s3, FINAL, [key], "scheduled__2", threads=2)
-    assert histories(s3, FINAL, [key], threads=2) == {key: History(attempts=1, is_paid=False)}
+    assert histories(s3, FINAL, [key], threads=2) == {key: History(attempts=1, is_paid=False, is_done=False)}

@@ -129,6 +129,10 @@ def test_training_that_cannot_write_its_results_fails(
     }
     with pytest.raises(rekognition.exceptions.InvalidParameterException, match="no-such-bucket"):
         rekognition.create_project_version(**arguments, OutputConfig={"S3Bucket": "no-such-bucket"})
+    # Its training comes after these: so the bucket is gone before there are results.
+    for number in range(4):
+        busy = arguments | {"ProjectArn": rekognition.create_project(ProjectName=f"{name}-{number}")["ProjectArn"]}
+        rekognition.create_project_version(**busy, OutputConfig={"S3Bucket": DATA_BUCKET})
     arn = rekognition.create_project_version(**arguments, OutputConfig={"S3Bucket": bucket})["ProjectVersionArn"]
     aws.client("s3").delete_bucket(Bucket=bucket)
     version = Model(project_arn, arn, "v")
