@@ -113,7 +113,10 @@ def infer(
             (CALLERS_SECONDS, lambda: pacer.share(callers())),
             (LIMIT_SECONDS, lambda: work.end() if is_time_up() else None),
         ]
-        outcomes = _checkpoint(s3, settings, batch_id, calling, work, monotonic, chores)
+        try:
+            outcomes = _checkpoint(s3, settings, batch_id, calling, work, monotonic, chores)
+        finally:
+            call_until(work.first_call_at)  # also of a batch that was over before the first look
     calling.result()
     if len(work.unreadable) == len(ready) > 1:
         raise access_error(work.unreadable)

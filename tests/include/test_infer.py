@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -50,6 +51,7 @@ class Stage:
         self.status: Callable[[], str] = lambda: "RUNNING"
         self.wait_seconds = 0.0
         self.callers: Callable[[], int] = lambda: 1
+        self.call_until: Callable[[datetime | None], datetime | None] = lambda first_call: None
 
     def checked(self, *entries: Checked) -> Stage:
         write_preflight(self.s3, FINAL, "b", entries)
@@ -73,6 +75,7 @@ class Stage:
             describe_model=lambda: {"Status": self.status(), "StatusMessage": "for a reason"},
             wait_seconds=self.wait_seconds,
             callers=self.callers,
+            call_until=self.call_until,
         )
 
     @property
@@ -257,6 +260,17 @@ class TestTheRunIsOver:
             stage.ready(100).run()
         assert len(stage.model.requests) <= stage.settings.inference_threads
         assert stage.outcomes == {}
+
+    @pytest.mark.parametrize("code", ["AccessDeniedException", None])
+    def test_that_the_model_ran_is_known_of_a_batch_that_was_over_in_no_time(
+        self, stage: Stage, code: str | None
+    ) -> None:
+        stage.model.always = refusal(code) if code else None
+        first_calls: list[datetime | None] = []
+        stage.call_until = first_calls.append  # type: ignore[assignment]
+        with pytest.raises(TerminalError) if code else contextlib.nullcontext():
+            stage.ready(1).run()
+        assert first_calls[-1] == NOW
 
     def test_what_was_labelled_before_the_model_went_is_kept(self, stage: Stage) -> None:
         stage.ready(100)
