@@ -33,7 +33,7 @@ from include.decide import INFER_TASKS
 from include.settings import load_settings
 from labelling.alerts import alert_of_failed_run
 from labelling.defaults import DEFAULT_ARGS, LABELLED_IMAGES, SCHEDULE
-from labelling.model_session import StartModel, StopModel, WaitUntilRunning, stop_model_of_failed_run
+from labelling.model_session import NextRun, StartModel, StopModel, WaitUntilRunning, stop_model_of_failed_run
 from labelling.tasks import A_LIST, A_PREFIX, EVERYTHING_PENDING, decide, drain, infer, preflight, publish, report
 
 PARAMS = {
@@ -99,24 +99,24 @@ def label_images() -> None:
         task_id="stop_model", retries=10, retry_delay=timedelta(seconds=10), retry_policy=None, **first
     ).as_teardown(setups=[start, running], on_failure_fail_dagrun=True)
 
+    # What is finished is published, whatever became of other batches: beside the stop, and in a long run (archives) beside
+    # the batches that are still being labelled, which go first where workers are few.
     @task_group(prefix_group_id=False)
     def label(batch: str) -> None:
         checked = preflight.override(weight_rule="absolute")(batch)
         labelled = infer.override(weight_rule="absolute", priority_weight=50, max_active_tis_per_dagrun=INFER_TASKS)(
             batch
         )
-        checked >> labelled
+        published = publish.override(weight_rule="absolute", trigger_rule=TriggerRule.ALL_DONE)(batch)
+        checked >> labelled >> published
         running >> labelled
+        labelled >> stop
+        published >> reported
 
-    labelled = label.expand(batch=batches)
-    # Whatever became of other batches, what is finished is published - as soon as inference is over, never before: it
-    # would take worker slots from inference while the model bills.
-    published = publish.override(trigger_rule=TriggerRule.ALL_DONE).expand(batch=batches)
-
+    reported = report.override(outlets=[LABELLED_IMAGES])().as_teardown(on_failure_fail_dagrun=True)
+    label.expand(batch=batches)
     batches >> start >> running
-    labelled >> stop
-    labelled >> published
-    [stop, published] >> report.override(outlets=[LABELLED_IMAGES])().as_teardown(on_failure_fail_dagrun=True)
+    stop >> NextRun(task_id="next_run") >> reported
 
 
 label_images()

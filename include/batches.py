@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import logging
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -63,8 +64,11 @@ def write_batches(s3: Any, bucket: str, batches: Iterable[Batch], *, threads: in
 
 
 def list_pending(s3: Any, bucket: str) -> list[str]:
-    """Keys of the pending batches, in the order of work."""
-    return list(objects.list_keys(s3, bucket, layout.PENDING))
+    """Keys of the pending batches in the order of work, but for those of archives, of which there may be very many."""
+    # They come last: a listing need not go through them.
+    return list(
+        itertools.takewhile(lambda key: not layout.archive_of(key), objects.list_keys(s3, bucket, layout.PENDING))
+    )
 
 
 def read_batch(s3: Any, bucket: str, key: str) -> Batch | None:

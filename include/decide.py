@@ -41,7 +41,8 @@ class Backlog:
     """What is pending, counted image by image.
 
     ``ended`` are the batches whose images all have an outcome, and only have to be published; ``outcomes`` counts all images
-    that have one. ``announced``: images that are in no batch yet (a dry run).
+    that have one. ``announced``: images that are in no batch yet (a dry run). ``archives_go_on``: what they have left does not
+    fit into this run.
     """
 
     batches: tuple[str, ...] = ()
@@ -53,6 +54,7 @@ class Backlog:
     announced: int = 0
     ended: tuple[str, ...] = ()
     outcomes: int = 0
+    archives_go_on: bool = False
 
     @property
     def to_label(self) -> int:
@@ -64,6 +66,7 @@ class Decision:
     """What a run will do. ``reason`` is a sentence for the log and the UI; minutes are RUNNING (billed) minutes.
 
     ``limit_minutes``: calling ends then, whatever is left. ``is_over_budget``: the model was not started for that.
+    ``goes_on``: another run is to follow at once, for what archives have left.
     """
 
     start: bool
@@ -76,6 +79,7 @@ class Decision:
     given_up: int = 0
     limit_minutes: float | None = None
     is_over_budget: bool = False
+    goes_on: bool = False
 
 
 def count_backlog(
@@ -213,7 +217,13 @@ def _plan(
 ) -> Decision:
     rate = state.images_per_second or settings.assumed_images_per_second
     unit_minutes = backlog.to_label / rate / 60
-    work_minutes = max(settings.deadline_minutes - OVERHEAD_MINUTES, OVERHEAD_MINUTES)
+    # An archive that takes many runs ends sooner with more units, at the same price.
+    deadline = (
+        min(settings.deadline_minutes, settings.archive_minutes)
+        if backlog.archives_go_on
+        else settings.deadline_minutes
+    )
+    work_minutes = max(deadline - OVERHEAD_MINUTES, OVERHEAD_MINUTES)
     enough = math.ceil(unit_minutes / work_minutes)
     chosen = units or min(max(enough, settings.inference_units_min), settings.inference_units_max)
     wanted = unit_minutes / chosen + OVERHEAD_MINUTES
@@ -235,6 +245,8 @@ def _plan(
         )
     if backlog.later_batches:
         reason += f" {backlog.later_batches:,} more batches follow in the next runs."
+    if backlog.archives_go_on:
+        reason += " Archives have more: another run follows at once, and the model stays up for it."
     return Decision(
         start=True,
         reason=reason,
@@ -244,6 +256,7 @@ def _plan(
         predicted_minutes=minutes,
         predicted_cost_usd=cost,
         limit_minutes=limit,
+        goes_on=backlog.archives_go_on,
     )
 
 
@@ -270,13 +283,18 @@ def batch_size(images: int, state: ModelState, settings: Settings) -> int:
     return min(math.ceil(images / (INFER_TASKS * rounds)), settings.batch_size)
 
 
-def model_cost_usd(running_seconds: float, units: int, price_per_unit_hour_usd: float) -> float:
+def model_cost_usd(
+    running_seconds: float, units: int, price_per_unit_hour_usd: float, *, begun_minutes: bool = True
+) -> float:
     """Dollars for a time RUNNING: billed in minutes, begun ones in full.
 
     Custom Labels bills "the amount of time, in minutes, that the model is running" times inference units
     (https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/running-model.html).
+
+    :param begun_minutes: False where the model goes on running, for somebody else's account.
     """
-    return round(math.ceil(running_seconds / 60) * units * price_per_unit_hour_usd / 60, 4)
+    minutes = math.ceil(running_seconds / 60) if begun_minutes else running_seconds / 60
+    return round(minutes * units * price_per_unit_hour_usd / 60, 4)
 
 
 def _counted(count: int, one: str, many: str = "") -> str:

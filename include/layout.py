@@ -17,6 +17,7 @@ QUARANTINE: Final = "quarantine/"
 STAGED: Final = "staged/"
 IMAGE_LABELS: Final = "results/image_labels/"
 RUNS: Final = "results/runs/"
+ARCHIVES: Final = "archives/"
 
 # Work in this order: what people wait for first.
 PRIORITY: Final = {"upload": 1, "manual": 1, "redrive": 2, "archive": 5}
@@ -31,6 +32,35 @@ MAX_KEY_BYTES: Final = 1024  # https://docs.aws.amazon.com/AmazonS3/latest/userg
 def pending_batch(*, priority: int, created: datetime, batch_id: str) -> str:
     """Sorts by priority, then age: a listing is the order of work."""
     return f"{PENDING}{priority}-{created:%Y%m%dT%H%M%SZ}-{batch_id}.jsonl.gz"
+
+
+def archive_batches(archive_id: str = "") -> str:
+    """What begins the keys of an archive's pending batches, or of all archives': after everything that people wait for."""
+    return f"{PENDING}{PRIORITY['archive']}-{archive_id}{'.' if archive_id else ''}"
+
+
+def archive_batch(archive_id: str, *, number: int, batch_id: str) -> str:
+    """Sorts by archive, oldest first, and within it as it was found."""
+    return f"{archive_batches(archive_id)}{number:07d}-{batch_id}.jsonl.gz"
+
+
+def archive_of(pending_key: str) -> str | None:
+    """The archive that a pending batch is of; None for all others."""
+    is_archive = pending_key.startswith(archive_batches())
+    return pending_key.removeprefix(archive_batches()).partition(".")[0] if is_archive else None
+
+
+def archive(archive_id: str) -> str:
+    return f"{ARCHIVES}{archive_id}/archive.json"
+
+
+def archive_runs(archive_id: str) -> str:
+    """What each run did for an archive."""
+    return f"{ARCHIVES}{archive_id}/runs/"
+
+
+def archive_run(archive_id: str, run_id: str) -> str:
+    return f"{archive_runs(archive_id)}{_plain(run_id)}.json"
 
 
 def batch_id_of(pending_key: str) -> str:
@@ -105,8 +135,12 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
+def staged_of(batch_id: str) -> str:
+    return f"{STAGED}{batch_id}/"
+
+
 def staged(batch_id: str, digest: int) -> str:
-    return f"{STAGED}{batch_id}/{digest:016x}.jpg"
+    return f"{staged_of(batch_id)}{digest:016x}.jpg"
 
 
 def image_labels(*, analysis: str, day: str, batch_id: str) -> str:

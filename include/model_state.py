@@ -28,14 +28,22 @@ LEARNING_WEIGHT: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to use the model. ``holder`` is ``<dag_id>/<run_id>``."""
+    """The right to use the model. ``holder`` is ``<dag_id>/<run_id>``.
+
+    ``handed_over_at``: the holder is done and has left the model running, for whoever comes next to take the lease over.
+    """
 
     holder: str
     acquired_at: datetime
     expires_at: datetime
+    handed_over_at: datetime | None = None
 
     def is_live(self, now: datetime) -> bool:
         return now < self.expires_at
+
+    def is_held_against(self, holder: str, now: datetime) -> bool:
+        """Whether it keeps somebody from using the model."""
+        return self.holder != holder and self.handed_over_at is None and self.is_live(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,9 @@ class ModelState:
         known = {field.name for field in dataclasses.fields(cls)}
         fields = {name: value for name, value in json.loads(body).items() if name in known}
         if lease := fields.get("lease"):
-            times = {name: datetime.fromisoformat(lease[name]) for name in ("acquired_at", "expires_at")}
+            times = {
+                name: datetime.fromisoformat(lease[name]) for name in lease if name.endswith("_at") and lease[name]
+            }
             fields["lease"] = Lease(**lease | times)
         if hold := fields.get("hold"):
             fields["hold"] = Hold(hold["holder"], datetime.fromisoformat(hold["expires_at"]))
@@ -167,7 +177,7 @@ class ModelStateStore:
 
         def take(state: ModelState) -> ModelState:
             held = state.lease
-            if held and held.holder != holder and held.is_live(now):
+            if held and held.is_held_against(holder, now):
                 raise LeaseHeldError(
                     f"The model is in use by {held.holder} until {held.expires_at:%H:%M:%S} UTC. This run tries again later; "
                     "nothing is lost, its batches stay pending."
@@ -200,6 +210,17 @@ class ModelStateStore:
         lease = self.update(set_anew).lease
         assert lease is not None
         return lease
+
+    def hand_over(self, holder: str, *, minutes: float, now: datetime) -> None:
+        """Leave the model running for whoever takes the lease over within some minutes; the watchdog stops it after that."""
+
+        def leave(state: ModelState) -> ModelState:
+            if state.lease is None or state.lease.holder != holder:
+                return state
+            left = replace(state.lease, expires_at=now + timedelta(minutes=minutes), handed_over_at=now)
+            return replace(state, lease=left)
+
+        self.update(leave)
 
     def release(self, holder: str) -> None:
         """Give the lease back; nothing happens where somebody else has it."""

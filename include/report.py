@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from include import layout
+from include.archive.archives import ArchiveRun
 from include.decide import INFER_TASKS, Decision, model_cost_usd
 from include.infer import InferReport
 from include.model_state import ModelStateStore
@@ -25,16 +26,20 @@ CALLS_WORTH_LEARNING_FROM = 30
 
 @dataclass(frozen=True, slots=True)
 class ModelTimes:
-    """When this run's model was asked for, seen RUNNING, told to stop and seen stopped (None: that did not happen)."""
+    """When this run's model was asked for, seen RUNNING, told to stop and seen stopped (None: that did not happen).
+
+    ``handed_over_at``: it was left running for the next run instead.
+    """
 
     start_requested_at: datetime | None = None
     running_at: datetime | None = None
     stop_requested_at: datetime | None = None
     stopped_at: datetime | None = None
+    handed_over_at: datetime | None = None
 
     def running_seconds(self, *, until: datetime) -> float:
         """Seconds RUNNING as far as the run knows: a stop that was not seen lasts until its end."""
-        end = self.stopped_at or self.stop_requested_at or until
+        end = self.handed_over_at or self.stopped_at or self.stop_requested_at or until
         return (end - self.running_at).total_seconds() if self.running_at else 0.0
 
     @property
@@ -98,8 +103,14 @@ def build_report(
     calling = calls.seconds
     rate = max(served / calling if calling else 0.0, (known_rate or 0.0) * decision.inference_units)
     running = times.running_seconds(until=ended_at)
-    cost = model_cost_usd(running, decision.inference_units, settings.price_per_unit_hour_usd)
-    stop = times.stop_requested_at
+    cost = model_cost_usd(
+        running,
+        decision.inference_units,
+        settings.price_per_unit_hour_usd,
+        # The minute that the next run goes on with is begun once.
+        begun_minutes=times.handed_over_at is None,
+    )
+    stop = times.handed_over_at or times.stop_requested_at
     return RunReport(
         run_id=run_id,
         started_at=started_at,
@@ -129,6 +140,33 @@ def build_report(
         cost_usd_per_thousand_images=round(cost / labelled * 1000, 4) if labelled else None,
         model_final_status=final_status,
     )
+
+
+def for_archives(report: RunReport, published: Sequence[tuple[str, PublishReport]]) -> dict[str, ArchiveRun]:
+    """What a run did for each archive. The model's cost is shared out by images that it was called for.
+
+    :param published: each batch's key with its counts.
+    """
+    called = sum(counts.labelled + counts.failed for _, counts in published)
+    of_archives: dict[str, list[PublishReport]] = {}
+    for batch, counts in published:
+        if archive_id := layout.archive_of(batch):
+            of_archives.setdefault(archive_id, []).append(counts)
+
+    def run(some: Sequence[PublishReport]) -> ArchiveRun:
+        labelled, failed = sum(each.labelled for each in some), sum(each.failed for each in some)
+        return ArchiveRun(
+            ended_at=report.ended_at,
+            images=sum(each.images - each.pending for each in some),
+            labelled=labelled,
+            rejected=sum(each.rejected for each in some),
+            missing=sum(each.missing for each in some),
+            failed=failed,
+            skipped=sum(each.skipped for each in some),
+            cost_usd=round(report.cost_usd * (labelled + failed) / called, 4) if called else 0.0,
+        )
+
+    return {archive_id: run(some) for archive_id, some in of_archives.items()}
 
 
 def in_a_sentence(report: RunReport) -> str:

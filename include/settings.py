@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     max_model_minutes: float | None = Field(
         default=None, ge=1, description="minutes that a run may keep the model RUNNING; empty: no limit"
     )
+    archive_minutes: float = Field(
+        default=30,
+        ge=1,
+        description="minutes of a run after which no image of an archive is labelled: uploads come first",
+    )
     price_per_unit_hour_usd: float = Field(
         default=4.0, ge=0, description="AWS's price of one inference unit for an hour"
     )

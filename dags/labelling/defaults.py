@@ -9,7 +9,7 @@ from typing import Any, Final
 from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
 
 AWS_CONN_ID: Final = "aws_default"
-TAGS: Final = frozenset({"labels", "rekognition", "cost"})
+TAGS: Final = frozenset({"labels", "rekognition", "cost", "archive"})
 
 # Parsed with the Dag file, so it must not fail for lack of the other settings: those are checked by the first task.
 SCHEDULE: Final = os.environ.get("LABELS_SCHEDULE", "@hourly") or None

@@ -11,10 +11,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import Context, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore.exceptions import BotoCoreError, ClientError
 
+from include.archive.slices import next_slice
 from include.errors import LabellingError, LeaseHeldError
 from include.model_state import ModelStateStore
 from include.settings import Settings, load_settings
@@ -37,6 +39,10 @@ READY_PART = 0.2
 READY_SECONDS = 15.0
 # A stopped model is seen soon, since every poll more keeps a worker: quicker than a start is looked at.
 STOP_POLL_SECONDS = 5
+# What stop_model returns where it has left the model running for the next run, and how long that one may take to come.
+HANDED_OVER = "HANDED_OVER"
+HELD = "HELD"
+HAND_OVER_MINUTES = 5.0
 
 
 def holder_of(context: Any) -> str:
@@ -61,13 +67,23 @@ class StartModel(RekognitionStartProjectVersionOperator):
             raise AirflowSkipException(decision["reason"])
         settings = load_settings()
         state = model_state(settings)
+        before = state.read().lease
         # Long enough for the slowest start: nothing renews the lease while the run is deferred.
         state.acquire(
             holder_of(context), minutes=settings.start_timeout_minutes + settings.lease_minutes, now=datetime.now(UTC)
         )
-        context["ti"].xcom_push(key="start_requested_at", value=datetime.now(UTC).isoformat())
+        if self._is_running(settings):
+            # Nothing is learned of a start, and what somebody has handed over is this run's from then on.
+            if before and before.handed_over_at:
+                context["ti"].xcom_push(key="taken_over_at", value=before.handed_over_at.isoformat())
+        else:
+            context["ti"].xcom_push(key="start_requested_at", value=datetime.now(UTC).isoformat())
         self.min_inference_units = decision["inference_units"]
         return super().execute(context, event)
+
+    def _is_running(self, settings: Settings) -> bool:
+        description = self.hook.describe_project_version(settings.project_arn, settings.model.version)
+        return bool(description["Status"] == "RUNNING")
 
 
 class WaitUntilRunning(RekognitionProjectVersionSensor):
@@ -153,14 +169,57 @@ class StopModel(RekognitionStopProjectVersionOperator):
         if known.hold and known.is_held(datetime.now(UTC)):
             self.log.warning("The model is left running, and bills: %s.", known.hold)
             state.release(holder_of(context))
-            return "HELD"
+            return HELD
         ti = context["ti"]
+        if lease and lease.holder == holder_of(context) and _goes_on(context, settings):
+            handed_over_at = datetime.now(UTC)
+            state.hand_over(holder_of(context), minutes=HAND_OVER_MINUTES, now=handed_over_at)
+            ti.xcom_push(key="handed_over_at", value=handed_over_at.isoformat())
+            self.log.info("The model is left running for the next run, which goes on with archives.")
+            return HANDED_OVER
         ti.xcom_push(key="stop_requested_at", value=datetime.now(UTC).isoformat())
         status = super().execute(context)
         ti.xcom_push(key="stopped_at", value=datetime.now(UTC).isoformat())
         if lease:
             state.release(holder_of(context))
         return status
+
+
+def _goes_on(context: Any, settings: Settings) -> bool:
+    """Whether another run is to follow at once: there is more, nobody has paused it, and all went well."""
+    ti = context["ti"]
+    decision = ti.xcom_pull(task_ids="decide", key="decision")
+    if not decision["goes_on"]:
+        return False
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+    if any(name.startswith("infer") and state != "success" for name, state in states.items()):
+        return False
+    known = model_state(settings).read_or_empty()
+    return bool(next_slice(client("s3", settings), settings, known, most_batches=1).batches)
+
+
+class NextRun(TriggerDagRunOperator):
+    """Trigger the next run where the model was left running for it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trigger_dag_id="{{ dag.dag_id }}", **kwargs)
+
+    def execute(self, context: Context) -> None:
+        left_running = context["ti"].xcom_pull(task_ids="stop_model") in (HANDED_OVER, HELD)
+        if not left_running or not _goes_on(context, load_settings()):
+            raise AirflowSkipException("No archive goes on.")
+        super().execute(context)
+
+
+def stop_what_was_handed_over(settings: Settings) -> None:
+    """Ask for the stop of a model that was left running for this run, which has nothing for it to do."""
+    state = model_state(settings)
+    lease = state.read_or_empty().lease
+    if lease is None or lease.handed_over_at is None:
+        return
+    log.info("%s has left the model running, and there is nothing to do for it: stopping it.", lease.holder)
+    client("rekognition", settings).stop_project_version(ProjectVersionArn=settings.project_version_arn)
+    state.release(lease.holder)
 
 
 def stop_model_of_failed_run(context: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,32 +18,36 @@ from airflow.sdk import get_current_context, task
 
 from include import model
 from include.access import check_access
+from include.archive.archives import is_going_on, read_progress, record_run
+from include.archive.slices import Slice, clear_cancelled, next_slice
 from include.audit import audit as reconcile
 from include.audit import render
 from include.batches import forget_attempts, list_pending, read_batch
-from include.decide import INFER_TASKS, Decision, batch_size, count_backlog
+from include.decide import INFER_TASKS, MAX_BATCHES_A_RUN, Decision, batch_size, count_backlog
 from include.decide import decide as choose
 from include.drain import DrainReport, count_dead_letters
 from include.drain import drain as drain_queue
 from include.errors import AuditError, IncompleteRunError
 from include.infer import InferReport, forget_inferred, not_inferred, note_inferred, running_since
 from include.infer import infer as infer_batch
-from include.layout import batch_id_of
+from include.layout import archive_of, batch_id_of
 from include.ledger import month_cost_usd
 from include.preflight import preflight as preflight_batch
 from include.publish import PublishReport
 from include.publish import publish as publish_batch
-from include.report import ModelTimes, build_report, in_a_sentence, learn, worth_telling, write_report
-from include.schema import json_values
+from include.report import ModelTimes, build_report, for_archives, in_a_sentence, learn, worth_telling, write_report
+from include.schema import RunReport, json_values
 from include.selection import find_images, queue_images
 from include.settings import Settings, load_settings
 from labelling.alerts import alert, alert_of_failed_task
 from labelling.clients import client, inference_client
-from labelling.model_session import holder_of, model_state, request_stop
+from labelling.model_session import holder_of, model_state, request_stop, stop_what_was_handed_over
 
 log = logging.getLogger(__name__)
 
 MANY = 1_000_000
+# A paused archive is noticed within these.
+PAUSE_SECONDS = 10
 # Before the end of a run's model minutes: the last answers come, and the stop is requested.
 LAST_SECONDS = timedelta(seconds=10)
 EVERYTHING_PENDING = "everything pending"
@@ -107,13 +112,21 @@ def decide(requested: list[str] | None) -> list[str]:
     s3 = client("s3", settings)
     state = model_state(settings)
     dry_run = params["dry_run"]
-    by_hand = context["dag_run"].run_type == "manual"
-    keys = list_pending(s3, settings.final_bucket) if requested is None else requested
+    # Triggered by a Dag: an archive was queued, or goes on.
+    by_hand = context["dag_run"].run_type in ("manual", "operator_triggered") or requested is not None
+    known = state.read()
+    taken = Slice()
+    if requested is None:
+        if not dry_run:
+            clear_cancelled(s3, settings, threads=settings.threads)
+        requested = list_pending(s3, settings.final_bucket)
+        taken = next_slice(s3, settings, known, most_batches=MAX_BATCHES_A_RUN - len(requested))
+    keys = [*requested, *taken.batches]
     backlog = count_backlog(s3, settings, keys, now=_now(), run_id=context["run_id"], change=not dry_run)
+    backlog = replace(backlog, archives_go_on=taken.goes_on)
     if dry_run:
         announced = context["ti"].xcom_pull(task_ids="drain", key="messages")
         backlog = replace(backlog, announced=announced)
-    known = state.read()
     spent = 0.0
     if settings.monthly_budget_usd is not None:
         spent = month_cost_usd(s3, settings.final_bucket, now=_now(), threads=settings.threads)
@@ -123,12 +136,12 @@ def decide(requested: list[str] | None) -> list[str]:
         settings,
         now=_now(),
         units=params["inference_units"],
-        by_hand=by_hand or requested is not None,
+        by_hand=by_hand,
         month_cost_usd=spent,
     )
     if dry_run:
         decision = Decision(False, f"Dry run, nothing was changed. {decision.reason}", decision.images)
-    elif decision.start and known.lease and known.lease.holder != holder_of(context) and known.lease.is_live(_now()):
+    elif decision.start and known.lease and known.lease.is_held_against(holder_of(context), _now()):
         reason = f"Postponed: {known.lease.holder} uses the model until {known.lease.expires_at:%H:%M} UTC."
         decision = Decision(False, reason, decision.images)
     elif decision.start:
@@ -171,7 +184,9 @@ def infer(batch: str) -> dict[str, Any]:
     batches = context["ti"].xcom_pull(task_ids="decide")
 
     running_at = _time(context["ti"].xcom_pull(task_ids="wait_until_running", key="running_at"))
-    limit = decision["limit_minutes"]
+    archive = archive_of(batch)
+    limits = [decision["limit_minutes"], settings.archive_minutes if archive else None]
+    limit = min((minutes for minutes in limits if minutes is not None), default=None)
 
     def left() -> set[str]:
         return not_inferred(s3, settings.final_bucket, run_id, batches)
@@ -181,6 +196,17 @@ def infer(batch: str) -> dict[str, Any]:
         # Noted with and without a limit: the report must know that the model ran, whatever becomes of this task.
         since = running_since(s3, settings.final_bucket, run_id, first_call=first_call) or running_at
         return since + timedelta(minutes=limit) - LAST_SECONDS if since and limit is not None else None
+
+    @cache
+    def is_halted(_: int) -> bool:
+        return archive is not None and not is_going_on(s3, settings.final_bucket, archive)
+
+    def is_paused() -> bool:
+        return is_halted(int(time.monotonic() / PAUSE_SECONDS))
+
+    def until(first_call: datetime | None) -> datetime | None:
+        ends = call_until(first_call)  # in any case: it notes the first call
+        return _now() if is_paused() else ends
 
     report = infer_batch(
         inference_client(settings),
@@ -196,22 +222,24 @@ def infer(batch: str) -> dict[str, Any]:
         describe_model=lambda: _describe_model(settings),
         wait_seconds=settings.start_timeout_minutes * 60,
         callers=lambda: min(len(left() | {batch_id}), INFER_TASKS),
-        call_until=call_until,
+        call_until=until,
     )
     if report.left:
-        log.warning("Batch %s: the model's time is up; %s images stay pending.", batch_id, report.left)
+        why = "its archive does not go on" if is_paused() else "the model's time is up"
+        log.warning("Batch %s: %s; %s images stay pending.", batch_id, why, report.left)
         if report.images or not report.calls:
             # It was not taken up in vain: some of it was labelled, or it was not its turn yet.
             forget_attempts(s3, settings.final_bucket, [batch], run_id, threads=1)
     note_inferred(s3, settings.final_bucket, run_id, batch_id)
-    if not left():
+    if not left() and not decision["goes_on"]:
         request_stop(context, settings)
     log.info("Batch %s: %s", batch_id, report)
-    return asdict(report)
+    # That an archive has more than fits into a run is nothing to tell people.
+    return asdict(replace(report, left=0) if archive else report)
 
 
 @task
-def publish(batch: str) -> dict[str, int]:
+def publish(batch: str) -> dict[str, Any]:
     """Write a batch's JSON and Parquet, file its originals, mark it done."""
     settings = load_settings()
     s3 = client("s3", settings)
@@ -221,7 +249,7 @@ def publish(batch: str) -> dict[str, int]:
         return {}
     report = publish_batch(s3, settings, found, thresholds=model_state(settings).read().thresholds)
     log.info("Batch %s: %s", found.batch_id, report)
-    return asdict(report)
+    return {"batch": batch, "counts": asdict(report)}
 
 
 @task
@@ -236,23 +264,31 @@ def report() -> dict[str, Any]:
     units = ti.xcom_pull(task_ids="wait_until_running", key="inference_units")
     decision = Decision(**pulled | {"batches": ()} | ({"inference_units": units} if units else {}))
     inferred = [InferReport(**counts) for counts in _of_mapped(ti, "infer")]
+    published = [(each["batch"], PublishReport(**each["counts"])) for each in _of_mapped(ti, "publish")]
     stops = [_of_mapped(ti, task_id, "stop_requested_at") for task_id in ("infer", "stop_model")]
     s3 = client("s3", settings)
     # The moment lies between the last look at which it was not RUNNING and the first call that was let in.
     ran_at = running_since(s3, settings.final_bucket, run_id, first_call=None)
     seen = [each.not_running_at for each in inferred if each.not_running_at and ran_at]
     running_at = _time(ti.xcom_pull(task_ids="wait_until_running", key="running_at"))
+    handed_over_at = _time(ti.xcom_pull(task_ids="stop_model", key="handed_over_at"))
     times = ModelTimes(
         start_requested_at=_time(ti.xcom_pull(task_ids="start_model", key="start_requested_at")),
-        running_at=running_at or max(seen, default=ran_at),
+        # What the run before has left running is this one's from then on.
+        running_at=_time(ti.xcom_pull(task_ids="start_model", key="taken_over_at"))
+        or running_at
+        or max(seen, default=ran_at),
         stop_requested_at=_time(min(itertools.chain(*stops), default=None)),
         stopped_at=_time(ti.xcom_pull(task_ids="stop_model", key="stopped_at")),
+        handed_over_at=handed_over_at,
     )
     state = model_state(settings)
     if times.running_at is None:
         forget_attempts(
             s3, settings.final_bucket, ti.xcom_pull(task_ids="decide") or [], run_id, threads=settings.threads
         )
+    if not decision.start:
+        stop_what_was_handed_over(settings)
     status = _describe_model(settings)["Status"]
     row = build_report(
         settings,
@@ -262,7 +298,7 @@ def report() -> dict[str, Any]:
         trigger=context["dag_run"].run_type.value,
         decision=decision,
         inferred=inferred,
-        published=[PublishReport(**counts) for counts in _of_mapped(ti, "publish")],
+        published=[counts for _, counts in published],
         times=times,
         final_status=status,
         known_rate=state.read().images_per_second,
@@ -274,6 +310,7 @@ def report() -> dict[str, Any]:
     if not context["params"]["dry_run"]:
         key = write_report(s3, settings, row)
         learn(state, row, inferred, times)
+        _tell_of_archives(settings, row, published)
         forget_inferred(s3, settings.final_bucket, run_id)
         log.info("Written to s3://%s/%s", settings.final_bucket, key)
         dead_letters = count_dead_letters(client("sqs", settings), settings.queue_url)
@@ -281,6 +318,14 @@ def report() -> dict[str, Any]:
             alert(context, line)
     _raise_if_incomplete(ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id], decision, row.images)
     return json_values(asdict(row))
+
+
+def _tell_of_archives(settings: Settings, row: RunReport, published: Sequence[tuple[str, PublishReport]]) -> None:
+    """Note what the run did for each archive, and say how far it is."""
+    s3, done = client("s3", settings), for_archives(row, published)
+    record_run(s3, settings.final_bucket, row.run_id, done)
+    for archive_id in done:
+        log.info(read_progress(s3, settings.final_bucket, archive_id, threads=settings.threads).in_words())
 
 
 @task(on_failure_callback=alert_of_failed_task)
@@ -323,7 +368,9 @@ def _raise_if_incomplete(states: dict[str, str | None], decision: Decision, imag
             f"{decision.given_up} batches were given up after several runs in vain; what of them was not labelled is in "
             "quarantine/ of the final bucket. The log of decide names them. To try again: python -m include.cli redrive."
         )
-    bad = sorted(f"{task_id} {state}" for task_id, state in states.items() if state in wrong)
+    # No next run is what most runs have.
+    looked_at = {task_id: state for task_id, state in states.items() if (task_id, state) != ("next_run", "skipped")}
+    bad = sorted(f"{task_id} {state}" for task_id, state in looked_at.items() if state in wrong)
     if bad:
         shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
         raise IncompleteRunError(

@@ -87,6 +87,6 @@ def parse_request(**fields: Any) -> ArchiveRequest:
 
 
 def archive_id(name: str, *, now: datetime) -> str:
-    """An archive's id, from when it was asked for and what it is called; it sorts by age and holds no ``-``."""
+    """An archive's id, from when it was asked for and what it is called: it sorts by age, and is letters, digits and ``_``."""
     plain = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")[:60]
-    return f"{now:%Y%m%dT%H%M%SZ}.{plain or 'archive'}"
+    return f"{now:%Y%m%dT%H%M%SZ}_{plain or 'archive'}"

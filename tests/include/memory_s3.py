@@ -110,10 +110,12 @@ class MemoryS3:
                 objects[Key] = kept
             return {}
 
-    def list_objects_v2(self, *, Bucket: str, Prefix: str = "", StartAfter: str = "") -> dict[str, Any]:
+    def list_objects_v2(
+        self, *, Bucket: str, Prefix: str = "", StartAfter: str = "", MaxKeys: int = 1_000
+    ) -> dict[str, Any]:
         after = [item for page in self.paginate(Bucket=Bucket, Prefix=Prefix) for item in page.get("Contents", [])]
         found = [item for item in after if item["Key"].encode() > StartAfter.encode()]
-        return {"Contents": found[:1_000], "IsTruncated": len(found) > 1_000} if found else {"IsTruncated": False}
+        return {"Contents": found[:MaxKeys], "IsTruncated": len(found) > MaxKeys} if found else {"IsTruncated": False}
 
     def get_paginator(self, operation: str) -> MemoryS3:
         assert operation == "list_objects_v2"

@@ -79,7 +79,7 @@ def test_writing_again_writes_the_same_bytes(s3: MemoryS3) -> None:
 
 
 def test_pending_batches_are_listed_in_the_order_of_work(s3: MemoryS3) -> None:
-    batches = [plan(image("c", origin="archive")), plan(image("b", minutes=9)), plan(image("a"))]
+    batches = [plan(image("c", origin="redrive")), plan(image("b", minutes=9)), plan(image("a"))]
     write(s3, *batches)
     assert list_pending(s3, FINAL) == [batches[2].key, batches[1].key, batches[0].key]
 

@@ -1,0 +1,248 @@
+"""A stock archive beside the uploads: slice after slice on one start of the model, paused, cancelled, and never in their way."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from include.archive.archives import Archive, list_archives, queue_archive, read_archive, read_progress, set_going
+from include.archive.request import archive_id
+from include.audit import render
+from include.batches import list_pending
+from include.images import ImageRef
+from include.parallel import in_slices
+from local_stack import seed
+from tests.integration.in_process import DagRunner, Ended
+from tests.integration.situations import assert_safe
+from tests.integration.world import World, wait_for
+
+STOCK = "stock-archive"
+IMAGES = 24  # four batches
+A_BATCH = 6
+# What is said to be in a batch: a minute of what the model is said to label, so that a slice is one batch.
+SAID_TO_BE = 6_000
+
+
+@pytest.fixture
+def stock(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """A bucket of images that nobody announced; keys with their ETags."""
+    monkeypatch.setenv("LABELS_ALLOWED_BUCKETS", STOCK)
+    monkeypatch.setenv("LABELS_ARCHIVE_MINUTES", "1")
+    monkeypatch.setenv("LABELS_INFERENCE_UNITS_MAX", "1")
+    world.s3.create_bucket(Bucket=STOCK)
+    for number, body in enumerate(world.images[:IMAGES]):
+        world.s3.put_object(Bucket=STOCK, Key=f"2019/shelf {number % 4}/{number:03d}+a.jpg", Body=body)
+    yield world.keys(STOCK)
+    for key in world.keys(STOCK):
+        world.s3.delete_object(Bucket=STOCK, Key=key)
+    world.s3.delete_bucket(Bucket=STOCK)
+
+
+def queue(world: World, stock: dict[str, str], name: str = "stock") -> str:
+    """Queue all of it, without the Dag that does so."""
+    now = datetime.now(UTC)
+    images = [ImageRef(STOCK, key, etag.strip('"'), now, origin="archive") for key, etag in stock.items()]
+    known = Archive(archive_id(name, now=now), f"s3://{STOCK}/", now, len(images), 0, batch_size=SAID_TO_BE)
+    parts = [partial(list, some) for some in in_slices(images, A_BATCH)]
+    return queue_archive(world.s3, world.parsed, known, parts).archive_id
+
+
+def labelled(world: World, bucket: str = STOCK) -> set[str]:
+    prefix = f"labels/{bucket}/"
+    return {key.removeprefix(prefix).removesuffix(".json") for key in world.keys(prefix=prefix)}
+
+
+def row(world: World, ended: Ended) -> dict[str, Any]:
+    [key] = [
+        key for key in world.keys(prefix="results/runs/") if ended.run_id.replace(":", "-").replace("+", "-") in key
+    ]
+    return dict(pq.read_table(io.BytesIO(world.read(key))).to_pylist()[0])
+
+
+def assert_archive_is_labelled(world: World, stock: dict[str, str]) -> None:
+    assert labelled(world) == set(stock)
+    assert world.batches("pending") == {}
+    assert world.keys(STOCK) == stock, "originals of archives stay where they are"
+    found = world.audit()
+    assert found.is_clean, render(found)
+
+
+def test_the_model_stays_up_from_slice_to_slice_and_stops_after_the_last(
+    dags: DagRunner, world: World, stock: dict[str, str]
+) -> None:
+    known = queue(world, stock)
+    for number in range(1, 4):
+        ended = dags.run()
+        assert ended.state == "success"
+        assert ended.of("next_run") == {"success"}
+        assert "another run follows at once, and the model stays up" in ended.log
+        assert f"{number * 6} of 24 images done" in ended.log
+        assert world.status() == "RUNNING"
+    last = dags.run()
+    assert last.state == "success"
+    assert last.of("next_run") == {"skipped"}
+    assert world.times_run() == 1
+    assert world.paid_calls() == IMAGES
+    assert_safe(world)
+    assert_archive_is_labelled(world, stock)
+    progress = read_progress(world.s3, seed.FINAL_BUCKET, known, threads=1)
+    assert (progress.state, progress.done.labelled, progress.runs) == ("done", IMAGES, 4)
+    assert row(world, last)["model_final_status"] == "STOPPED"
+
+
+def test_the_time_between_two_slices_stands_in_the_second_ones_row(
+    dags: DagRunner, world: World, stock: dict[str, str]
+) -> None:
+    queue(world, stock)
+    first, second = row(world, dags.run()), row(world, dags.run())
+    assert second["idle_before_first_call_seconds"] >= (second["started_at"] - first["ended_at"]).total_seconds()
+    assert first["model_final_status"] == "RUNNING"
+    # The minute that goes on is not paid for twice.
+    assert first["cost_usd"] == pytest.approx(first["model_running_seconds"] * 4 / 3600, abs=1e-4)
+    state = world.state.read()
+    assert state.start_seconds is None or state.start_seconds > 0.5, "nothing is learned of a start that was none"
+
+
+def test_uploads_come_first(dags: DagRunner, world: World, stock: dict[str, str]) -> None:
+    queue(world, stock)
+    assert dags.run().state == "success"
+    world.upload(6)
+    ended = dags.run()
+    assert world.labelled() == set(world.uploads)
+    assert ended.of("next_run") == {"success"}
+    assert len(labelled(world)) == 12, "and the archive goes on beside them"
+
+
+def test_a_paused_archive_stops_the_model_that_was_left_on_for_it(
+    dags: DagRunner, world: World, stock: dict[str, str]
+) -> None:
+    known = queue(world, stock)
+    assert dags.run().state == "success"
+    assert world.status() == "RUNNING"
+    set_going(world.s3, seed.FINAL_BUCKET, known, "paused")
+    ended = dags.run()
+    assert ended.state == "success"
+    assert "Nothing is pending" in ended.log
+    assert ended.of("start_model") == {"skipped"}
+    assert_safe(world)
+    assert len(labelled(world)) == 6
+
+    set_going(world.s3, seed.FINAL_BUCKET, known, "on")
+    for _ in range(3):
+        assert dags.run().state == "success"
+    assert_safe(world)
+    assert_archive_is_labelled(world, stock)
+    assert world.paid_calls() == IMAGES
+
+
+def test_pausing_ends_what_is_being_labelled_and_the_model(
+    dags: DagRunner, world: World, stock: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labelling.tasks.PAUSE_SECONDS", 0.1)
+    monkeypatch.setenv("LABELS_INFERENCE_THREADS", "1")
+    known = queue(world, stock)
+    with world.network.holding("^DetectCustomLabels", after=2) as held:
+
+        def pause() -> None:
+            held.wait()
+            set_going(world.s3, seed.FINAL_BUCKET, known, "paused")
+            held.released.set()
+
+        somebody = threading.Thread(target=pause)
+        somebody.start()
+        world.aws.settings(inference_latency=0.5)
+        ended = dags.run()
+        somebody.join()
+    assert ended.state == "success"
+    assert "its archive does not go on" in ended.log
+    assert ended.of("next_run") == {"skipped"}
+    assert 0 < world.paid_calls() < 6
+    assert_safe(world)
+
+    world.aws.settings(inference_latency=0)
+    set_going(world.s3, seed.FINAL_BUCKET, known, "on")
+    for _ in range(4):
+        assert dags.run().state == "success"
+    assert_archive_is_labelled(world, stock)
+    assert world.paid_calls() == IMAGES, "what was checkpointed is not paid for again"
+
+
+def test_a_cancelled_archive_is_gone_with_the_next_run_and_what_was_labelled_stays(
+    dags: DagRunner, world: World, stock: dict[str, str]
+) -> None:
+    known = queue(world, stock)
+    assert dags.run().state == "success"
+    set_going(world.s3, seed.FINAL_BUCKET, known, "cancelled")
+    assert dags.run().state == "success"
+    assert world.batches("pending") == {}
+    assert len(labelled(world)) == 6
+    assert_safe(world)
+    found = world.audit()
+    assert found.is_clean, render(found)
+
+
+def test_two_archives_take_turns(
+    dags: DagRunner, world: World, stock: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = sorted(stock)[:12]
+    first = queue(world, {key: stock[key] for key in half}, "a")
+    second = queue(world, {key: stock[key] for key in stock if key not in half}, "b")
+    monkeypatch.setenv("LABELS_ARCHIVE_MINUTES", "2")  # two batches a slice
+    for done in (6, 12):
+        assert dags.run().state == "success"
+        for known in (first, second):
+            assert read_progress(world.s3, seed.FINAL_BUCKET, known, threads=1).done.images == done
+    assert_safe(world)
+    assert_archive_is_labelled(world, stock)
+
+
+def test_a_slice_that_fails_leaves_no_model_on_and_the_next_run_goes_on(
+    dags: DagRunner, world: World, stock: dict[str, str]
+) -> None:
+    queue(world, stock)
+    world.network.refuse("^DetectCustomLabels", times=1)
+    ended = dags.run()
+    assert ended.state == "failed"
+    assert ended.of("next_run") == {"skipped"}
+    assert_safe(world)
+    for _ in range(4):
+        assert dags.run().state == "success"
+    assert_safe(world)
+    assert_archive_is_labelled(world, stock)
+
+
+def test_a_run_that_never_comes_leaves_the_model_to_the_watchdog(
+    dags: DagRunner, world: World, stock: dict[str, str]
+) -> None:
+    queue(world, stock)
+    assert dags.run().state == "success"
+    assert dags.run("stop_idle_model").state == "success"
+    assert world.status() == "RUNNING", "it is waited for"
+    world.let_lease_run_out()
+    assert dags.run("stop_idle_model").state == "failed"
+    assert_safe(world)
+
+
+def test_an_image_that_was_uploaded_and_labelled_meanwhile_is_not_paid_for_again(
+    dags: DagRunner, world: World, stock: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(world, stock)
+    twice = queue(world, stock, "again")
+    for _ in range(8):
+        dags.run()
+        if world.batches("pending") == {}:
+            break
+    assert world.paid_calls() == IMAGES
+    assert_safe(world)
+    assert_archive_is_labelled(world, stock)
+    assert read_archive(world.s3, seed.FINAL_BUCKET, twice).images == IMAGES
+    assert len(list_archives(world.s3, seed.FINAL_BUCKET)) == 2
+    assert list_pending(world.s3, seed.FINAL_BUCKET) == []
+    wait_for("the model is off", lambda: world.status() == "STOPPED")
