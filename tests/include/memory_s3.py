@@ -46,6 +46,7 @@ class MemoryS3:
 
     def __init__(self, *buckets: str, versioned: tuple[str, ...] = ()) -> None:
         self.calls: list[tuple[str, str, str]] = []
+        self.region = "us-east-1"
         self.refuse: dict[tuple[str, str], ClientError] = {}
         self.dies_at: int | None = None
         self.dies_after_the_effect = False
@@ -110,10 +111,18 @@ class MemoryS3:
                 objects[Key] = kept
             return {}
 
-    def list_objects_v2(self, *, Bucket: str, Prefix: str = "", StartAfter: str = "") -> dict[str, Any]:
+    def head_bucket(self, *, Bucket: str) -> dict[str, Any]:
+        if Bucket not in self._objects:
+            raise failure("404", "HeadBucket", message="Not Found")
+        with self._call("head_bucket", Bucket, ""):
+            return {"BucketRegion": self.region}
+
+    def list_objects_v2(
+        self, *, Bucket: str, Prefix: str = "", StartAfter: str = "", MaxKeys: int = 1_000
+    ) -> dict[str, Any]:
         after = [item for page in self.paginate(Bucket=Bucket, Prefix=Prefix) for item in page.get("Contents", [])]
         found = [item for item in after if item["Key"].encode() > StartAfter.encode()]
-        return {"Contents": found[:1_000], "IsTruncated": len(found) > 1_000} if found else {"IsTruncated": False}
+        return {"Contents": found[:MaxKeys], "IsTruncated": len(found) > MaxKeys} if found else {"IsTruncated": False}
 
     def get_paginator(self, operation: str) -> MemoryS3:
         assert operation == "list_objects_v2"
