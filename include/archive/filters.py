@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from include.archive.found import Skipped
 from include.archive.hashes import hash_keys
 from include.archive.request import ArchiveRequest
+from include.errors import SelectionError
 from include.selection import EXTENSIONS
 
 # Reason in plain words, and which rows of a table stay.
@@ -76,8 +77,12 @@ def _has_extension(keys: Any) -> Any:
 
 
 def _matches(globs: Sequence[str]) -> Callable[[Any], Any]:
-    pattern = "|".join(map(glob_pattern, globs))
-    return lambda rows: pc.match_substring_regex(rows["key"], rf"(?s)\A(?:{pattern})\z")
+    pattern = rf"(?s)\A(?:{'|'.join(map(glob_pattern, globs))})\z"
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as err:
+        raise SelectionError(f"{_listed(globs)} is no pattern of names: {err}.") from err
+    return lambda rows: pc.match_substring_regex(rows["key"], pattern)
 
 
 def glob_pattern(glob: str) -> str:

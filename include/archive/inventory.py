@@ -221,7 +221,10 @@ def _read_csv(path: str, columns: tuple[str, ...], uri: str) -> Iterator[pa.Tabl
         pa.CompressedInputStream(pa.OSFile(path), "gzip"),
         read_options=pa_csv.ReadOptions(column_names=columns, block_size=CSV_BLOCK_BYTES, use_threads=False),
         convert_options=pa_csv.ConvertOptions(
-            include_columns=list(wanted), column_types=wanted | {NAMES["key"]: pa.binary()}, null_values=[""]
+            include_columns=list(wanted),
+            column_types=wanted | {NAMES["key"]: pa.binary()},
+            null_values=[""],
+            strings_can_be_null=True,
         ),
     ) as reader:
         for batch in reader:

@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -24,13 +24,13 @@ import pyarrow.parquet as pq
 
 from include import objects
 from include.archive.estimate import estimate
-from include.archive.filters import build_filters, keep
+from include.archive.filters import Filter, build_filters, keep
 from include.archive.found import Skipped
 from include.archive.parts import Parts, Progress, broken_lines_key, plan_key
 from include.archive.published import Known, read_published, selected
 from include.archive.request import FOUND, ArchiveRequest
 from include.archive.source import Source, open_source
-from include.archive.uri_list import BROKEN, BrokenLines
+from include.archive.uri_list import BROKEN
 from include.errors import SelectionError, TransientError
 from include.images import ImageRef
 from include.model_state import ModelState
@@ -124,6 +124,7 @@ def plan_archive(
     known_plan = read_plan(s3, bucket, archive_id)
     if known_plan:
         return _same(known_plan, request)
+    filters = build_filters(request)
     skipped: Skipped = Counter()
     progress = Progress(monotonic)
     parts = Parts(s3, bucket, archive_id)
@@ -137,7 +138,7 @@ def plan_archive(
             said=lambda rows: progress.say("%s published results read", rows),
         )
         is_cut = False
-        for table in _chosen(source, request, known, skipped):
+        for table in _chosen(source, filters, request, known, skipped):
             room = (request.limit or parts.images + table.num_rows) - parts.images
             skipped[f"beyond the limit of {request.limit or 0:,}"] += max(0, table.num_rows - room)
             parts.add(table.slice(0, room))
@@ -145,13 +146,13 @@ def plan_archive(
             if request.limit and parts.images >= request.limit:
                 is_cut = True
                 break
-        parts.close()
-        broken = source.broken.count if source.broken else 0
-        skipped[BROKEN] += broken
+        if source.listed and source.listed.broken.count:
+            source.listed.refuse_broken_lines()
+            skipped[BROKEN] = source.listed.broken.count
+            s3.put_object(Bucket=bucket, Key=broken_lines_key(archive_id), Body=source.listed.broken.to_csv())
         if not parts.images and not skipped.total():
             raise SelectionError(source.nothing)
-        if source.broken and broken:
-            _write_broken(s3, bucket, broken_lines_key(archive_id), source.broken)
+        parts.close()
     plan = Plan(
         archive_id=archive_id,
         request=request,
@@ -179,15 +180,11 @@ def _same(plan: Plan, request: ArchiveRequest) -> Plan:
     return plan
 
 
-def _chosen(source: Source, request: ArchiveRequest, known: Known, skipped: Skipped) -> Iterator[pa.Table]:
-    filters = build_filters(request)
+def _chosen(
+    source: Source, filters: Sequence[Filter], request: ArchiveRequest, known: Known, skipped: Skipped
+) -> Iterator[pa.Table]:
     for table in source.tables:
         yield selected(keep(table, filters, skipped), known, request.select, skipped)
-
-
-def _write_broken(s3: Any, bucket: str, key: str, broken: BrokenLines) -> None:
-    broken.file.seek(0)
-    s3.put_object(Bucket=bucket, Key=key, Body=broken.file.read())
 
 
 def in_words(plan: Plan) -> str:

@@ -14,7 +14,7 @@ from include.archive.found import Skipped
 from include.archive.inventory import open_inventory, read_inventory
 from include.archive.listing import list_prefix
 from include.archive.request import ArchiveRequest
-from include.archive.uri_list import BrokenLines, find_listed, open_list
+from include.archive.uri_list import UriList, find_listed, open_list
 from include.errors import SelectionError, error_code
 from include.selection import split_uri
 from include.settings import PREFIX, Settings
@@ -22,11 +22,11 @@ from include.settings import PREFIX, Settings
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Tables of ``FOUND`` that are read as they are taken; a list's ``broken`` lines fill as they are."""
+    """Tables of ``FOUND`` that are read as they are taken; ``nothing`` says that there are none, and what to look at."""
 
     tables: Iterator[pa.Table]
     nothing: str
-    broken: BrokenLines | None = None
+    listed: UriList | None = None
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def open_source(s3: Any, settings: Settings, request: ArchiveRequest, skipped: S
         ) as listed:
             check_buckets(s3, settings, listed.buckets)
             tables = find_listed(s3, listed, settings.threads, skipped)
-            yield Source(tables, f"The list {request.uri} names no objects.", listed.broken)
+            yield Source(tables, f"The list {request.uri} names no objects.", listed)
 
 
 def check_buckets(s3: Any, settings: Settings, buckets: Iterable[str]) -> None:

@@ -69,6 +69,10 @@ class BrokenLines:
         csv.writer(row).writerow(fields)
         self.file.write(row.getvalue().encode(errors="backslashreplace"))
 
+    def to_csv(self) -> bytes:
+        self.file.seek(0)
+        return self.file.read()
+
     def in_words(self) -> str:
         more = f"\n  and {self.count - len(self.shown):,} more" if self.count > len(self.shown) else ""
         return "\n".join(f"  {line}" for line in self.shown) + more
@@ -131,14 +135,10 @@ def open_list(
 
 
 def find_listed(s3: Any, listed: UriList, threads: int, skipped: Skipped) -> Iterator[pa.Table]:
-    """Tables of ``FOUND``, in the order of buckets and keys, each object once.
-
-    :raises SelectionError: where objects do not exist, and broken lines must not be.
-    """
+    """Tables of ``FOUND``, in the order of buckets and keys, each object once. Lines of what is not there become broken."""
     for part in _parts(listed):
         for looked in in_order(lambda rows: look_up(s3, rows), _slices(part, threads), threads=threads):
             yield _taken(looked, listed.broken, skipped)
-    listed.refuse_broken_lines()
 
 
 def _taken(looked: Looked, broken: BrokenLines, skipped: Skipped) -> pa.Table:
