@@ -136,7 +136,8 @@ def test_our_own_commands_parse(
     monkeypatch.delenv(f"{PREFIX}SOURCE_BUCKET", raising=False)
     assert words[1] == "-m"
     assert importlib.import_module(words[2]).main(words[3:]) != 0
-    assert f"{PREFIX}SOURCE_BUCKET is not set" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert f"{PREFIX}SOURCE_BUCKET is not set" in told.err + told.out
 
 
 @pytest.mark.parametrize("words", of_program("airflow"), ids=" ".join)

@@ -46,6 +46,7 @@ class MemoryS3:
 
     def __init__(self, *buckets: str, versioned: tuple[str, ...] = ()) -> None:
         self.calls: list[tuple[str, str, str]] = []
+        self.region = "us-east-1"
         self.refuse: dict[tuple[str, str], ClientError] = {}
         self.dies_at: int | None = None
         self.dies_after_the_effect = False
@@ -109,6 +110,12 @@ class MemoryS3:
             if kept:
                 objects[Key] = kept
             return {}
+
+    def head_bucket(self, *, Bucket: str) -> dict[str, Any]:
+        if Bucket not in self._objects:
+            raise failure("404", "HeadBucket", message="Not Found")
+        with self._call("head_bucket", Bucket, ""):
+            return {"BucketRegion": self.region}
 
     def list_objects_v2(
         self, *, Bucket: str, Prefix: str = "", StartAfter: str = "", MaxKeys: int = 1_000

@@ -50,6 +50,11 @@ def conversation(s3: Any, bucket: str) -> Iterator[Any]:
     for prefix in ("", "Z/", "none/"):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         yield [(item["Key"], item["ETag"], item["Size"]) for page in pages for item in page.get("Contents", [])]
+    yield said(lambda: s3.head_bucket(Bucket=bucket))
+    yield said(lambda: s3.head_bucket(Bucket="no-such-bucket-here"))
+    for most in (1, 2, 3, 1_000):
+        page = s3.list_objects_v2(Bucket=bucket, Prefix="", StartAfter="a", MaxKeys=most)
+        yield [item["Key"] for item in page.get("Contents", [])], page["IsTruncated"]
     for start in ("", "Z/é 🦊", "Z/é 🦊+%.jpg", "b", "none"):
         page = s3.list_objects_v2(Bucket=bucket, Prefix="", StartAfter=start)
         yield [item["Key"] for item in page.get("Contents", [])], page["IsTruncated"]
