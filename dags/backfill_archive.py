@@ -27,6 +27,8 @@ result of this model is not paid for again (unless *all* were asked for).
 
 from __future__ import annotations
 
+from typing import Any
+
 import pendulum
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import Param, dag
@@ -36,7 +38,7 @@ from labelling.alerts import alert_of_failed_run
 from labelling.archive_tasks import plan, queue
 from labelling.defaults import DEFAULT_ARGS
 
-GLOBS = {"type": ["null", "array"], "items": {"type": "string", "minLength": 1}}
+GLOBS: dict[str, Any] = {"type": ["null", "array"], "items": {"type": "string", "minLength": 1}}
 
 PARAMS = {
     "name": Param(
@@ -114,7 +116,8 @@ PARAMS = {
     doc_md=__doc__,
 )
 def backfill_archive() -> None:
-    queue(plan()) >> TriggerDagRunOperator(task_id="label_images", trigger_dag_id="label_images")
+    queued = queue(plan())  # type: ignore[arg-type]
+    queued >> TriggerDagRunOperator(task_id="label_images", trigger_dag_id="label_images")
 
 
 backfill_archive()

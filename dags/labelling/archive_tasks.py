@@ -52,7 +52,7 @@ def plan() -> str:
             model_state=model_state(settings).read(),
             month_cost_usd=month_cost_usd(s3, settings.final_bucket, now=now, threads=settings.threads),
         )
-    log.info(in_words(found))
+    log.info(in_words(found, is_dry_run=params["dry_run"]))
     return found.archive_id
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pandas.util import hash_array  # type: ignore[import-untyped]
 
 Hashes: TypeAlias = npt.NDArray[np.uint64]
 
@@ -30,6 +29,9 @@ def hash_identities(bucket: Any, key: Any, etag: Any) -> tuple[Hashes, Hashes]:
 
 
 def _hash(column: Any, hash_key: str) -> Hashes:
+    # Here, since it takes as long to import as everything else that a Dag file does.
+    from pandas.util import hash_array  # type: ignore[import-untyped]
+
     values = column.cast(pa.binary()).to_numpy(
         **({} if isinstance(column, pa.ChunkedArray) else {"zero_copy_only": False})
     )

@@ -187,7 +187,7 @@ def _chosen(
         yield selected(keep(table, filters, skipped), known, request.select, skipped)
 
 
-def in_words(plan: Plan) -> str:
+def in_words(plan: Plan, *, is_dry_run: bool = True) -> str:
     """The plan as a person reads it before anything is paid for."""
     lines = [
         f"Archive {plan.archive_id}: {plan.images:,} of {plan.found:,} images found are chosen, {_size(plan.size_bytes)}.",
@@ -210,9 +210,11 @@ def in_words(plan: Plan) -> str:
         lines.append(
             f"  The broken lines, with their numbers: {broken_lines_key(plan.archive_id)} in the final bucket."
         )
-    lines.append(
-        f"Nothing was queued. To queue exactly these images: trigger backfill_archive with plan={plan.archive_id}"
-    )
+    if is_dry_run:
+        lines.append(
+            "Nothing was queued. To queue exactly these images: trigger backfill_archive with Dry run off and "
+            f"plan={plan.archive_id}"
+        )
     return "\n".join(lines)
 
 

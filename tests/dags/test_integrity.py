@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 from airflow.configuration import conf
 from airflow.dag_processing.dagbag import DagBag
@@ -27,7 +28,7 @@ from rekognition.sensors import RekognitionProjectVersionSensor
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
-IDS = {"audit_images", "label_images", "stop_idle_model"}
+IDS = {"audit_images", "backfill_archive", "label_images", "stop_idle_model"}
 
 READ_A_FILE = """
 import sys, time
@@ -184,7 +185,7 @@ class TestLabelImages:
     def test_the_report_comes_last_and_decides_the_runs_state(self, label_images: Any) -> None:
         report = label_images.task_dict["report"]
         assert report.downstream_task_ids == set()
-        assert report.upstream_task_ids == {"stop_model", "publish"}
+        assert report.upstream_task_ids == {"next_run", "publish"}
         assert report.is_teardown
         assert report.on_failure_fail_dagrun
 
@@ -239,3 +240,12 @@ class TestLabelImages:
 
 def test_the_watchdog_looks_every_ten_minutes(bag: Any) -> None:
     assert bag.dags["stop_idle_model"].schedule == "*/10 * * * *"
+
+
+def test_archives_are_backfilled_by_dates_and_never_by_themselves(bag: Any) -> None:
+    dag = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(bag.dags["backfill_archive"]))))
+    first, last = pendulum.datetime(2024, 2, 28), pendulum.datetime(2024, 3, 1)
+    days = [info.data_interval.start for info in dag.iter_dagrun_infos_between(first, last)]
+    assert days == [first, first.add(days=1), last]
+    assert dag.next_dagrun_info(last_automated_run_info=None) is None
+    assert "only backfills" in dag.timetable.summary

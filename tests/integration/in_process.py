@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,7 +62,11 @@ class DagRunner:
     def run_dag(self, dag: Any, **params: Any) -> Ended:
         self._capsys.readouterr()
         self._caplog.clear()
+        # In this one process, what is asked for in this run would stand in the next one's form.
+        declared = [(each, copy.deepcopy(each.params)) for each in (dag, *dag.tasks)]
         run = dag.test(run_conf=params)
+        for each, as_declared in declared:
+            each.params = as_declared
         # Tracebacks are drawn in boxes: a sentence may be broken anywhere.
         log = re.sub(r"[\s│]+", " ", self._capsys.readouterr().out + self._caplog.text)
         tasks = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -246,3 +247,60 @@ def test_an_image_that_was_uploaded_and_labelled_meanwhile_is_not_paid_for_again
     assert len(list_archives(world.s3, seed.FINAL_BUCKET)) == 2
     assert list_pending(world.s3, seed.FINAL_BUCKET) == []
     wait_for("the model is off", lambda: world.status() == "STOPPED")
+
+
+# From the form to the labels
+
+
+def plan_in(ended: Ended) -> str:
+    found = re.search(r"plan=(\S+)", ended.log)
+    assert found, ended.log
+    return found[1].rstrip(".")
+
+
+def test_a_dry_run_says_what_there_is_and_queues_nothing_and_the_second_step_queues_exactly_that(
+    dags: DagRunner, world: World, stock: dict[str, str]
+) -> None:
+    before = world.keys(prefix="batches/")
+    dry = dags.run("backfill_archive", uri=f"s3://{STOCK}/2019/", exclude=["*/shelf 3/*"])
+    assert dry.state == "success"
+    assert dry.of("queue") == dry.of("label_images") == {"skipped"}
+    assert "18 of 24 images found are chosen" in dry.log
+    assert world.keys(prefix="batches/") == before == {}
+    assert list_archives(world.s3, seed.FINAL_BUCKET) == []
+
+    # What comes later is not in the plan.
+    world.s3.put_object(Bucket=STOCK, Key="2019/shelf 0/late.jpg", Body=world.images[0])
+    queued = dags.run("backfill_archive", plan=plan_in(dry), dry_run=False)
+    assert queued.state == "success"
+    assert queued.of("label_images") == {"success"}
+    assert list_archives(world.s3, seed.FINAL_BUCKET) == [plan_in(dry)]
+    assert sum(map(len, world.batches("pending").values())) == 18
+
+    assert dags.run().state == "success"
+    assert labelled(world) == {key for key in stock if "shelf 3" not in key}
+    assert_safe(world)
+
+    # Only what has no result is chosen now.
+    again = dags.run("backfill_archive", uri=f"s3://{STOCK}/2019/")
+    assert "7 of 25 images found are chosen" in again.log
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"uri": f"s3://{STOCK}/nothing/"}, "nothing"),
+        ({"uri": None}, "uri: "),
+        ({"uri": "s3://not-allowed/x/"}, "LABELS_ALLOWED_BUCKETS"),
+        ({"source": "inventory", "uri": f"s3://{STOCK}/2019/manifest.json"}, "manifest.json"),
+        ({"plan": "20200101T000000Z_gone"}, "There is no plan '20200101T000000Z_gone'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(
+    dags: DagRunner, world: World, stock: dict[str, str], form: dict[str, Any], said: str
+) -> None:
+    before = world.keys()
+    ended = dags.run("backfill_archive", dry_run=False, **form)
+    assert ended.state == "failed"
+    assert said in ended.log
+    assert world.keys() == before
