@@ -212,7 +212,7 @@ def in_words(plan: Plan, *, is_dry_run: bool = True) -> str:
         )
     if is_dry_run:
         lines.append(
-            "Nothing was queued. To queue exactly these images: trigger backfill_archive with Dry run off and "
+            "Nothing was queued. To queue exactly these images: trigger backfill_archive without dry run and with "
             f"plan={plan.archive_id}"
         )
     return "\n".join(lines)

@@ -19,11 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from include import layout
+from include.archive.slices import next_slice
 from include.batches import histories, list_pending, read_pending
 from include.cli.arguments import add_command
 from include.cli.clients import client, model_state
 from include.cli.output import Answer, ago, facts, line, progress, table
-from include.decide import count_backlog, decide
+from include.decide import MAX_BATCHES_A_RUN, count_backlog, decide
 from include.drain import dead_letter_queue_url
 from include.ledger import month_cost_usd
 from include.objects import list_keys
@@ -63,13 +64,13 @@ def show(chosen: argparse.Namespace) -> Answer:
     settings = load_settings()
     s3, now = client("s3", settings), datetime.now(UTC)
     messages = count_messages(client("sqs", settings), settings.queue_url)
-    keys = list_pending(s3, settings.final_bucket)
+    keys = list(list_keys(s3, settings.final_bucket, layout.PENDING))
     unreadable = sum(1 for _ in list_keys(s3, settings.final_bucket, layout.UNREADABLE))
     is_read = chosen.images or len(keys) <= READ_AT_ONCE
     images = _count_images(s3, settings, keys) if is_read else None
     pending = by_origin(keys, images)
     tried = _count_tried(s3, settings, keys) if is_read else None
-    decision = _next_decision(s3, settings, keys, messages["waiting"] or 0, now) if is_read else None
+    decision = _next_decision(s3, settings, messages["waiting"] or 0, now) if is_read else None
     document = {
         "messages": messages,
         "pending": [
@@ -155,17 +156,20 @@ def _count_tried(s3: Any, settings: Settings, keys: Sequence[str]) -> dict[str, 
     }
 
 
-def _next_decision(s3: Any, settings: Settings, keys: Sequence[str], messages: int, now: datetime) -> str:
+def _next_decision(s3: Any, settings: Settings, messages: int, now: datetime) -> str:
     """What a scheduled run would say if it began now."""
     known = model_state(settings).read()
-    if known.lease and known.lease.is_live(now):
+    if known.lease and known.lease.is_held_against("", now):
         return f"A run is at work: {known.lease.holder} uses the model until {known.lease.expires_at:%H:%M} UTC."
     with progress("deciding"):
-        backlog = count_backlog(s3, settings, keys, now=now, run_id="", change=False)
+        keys = list_pending(s3, settings.final_bucket)
+        taken = next_slice(s3, settings, known, most_batches=MAX_BATCHES_A_RUN - len(keys))
+        backlog = count_backlog(s3, settings, [*keys, *taken.batches], now=now, run_id="", change=False)
     spent = 0.0
     if settings.monthly_budget_usd is not None:
         spent = month_cost_usd(s3, settings.final_bucket, now=now, threads=settings.threads)
-    return decide(replace(backlog, announced=messages), known, settings, now=now, month_cost_usd=spent).reason
+    backlog = replace(backlog, announced=messages, archives_go_on=taken.goes_on)
+    return decide(backlog, known, settings, now=now, month_cost_usd=spent).reason
 
 
 def _shown(

@@ -260,7 +260,7 @@ class TestInWords:
             "0.1 inference-unit hours (5.0 images a second and unit, assumed until measured): about $0.47",
             "With 1 inference unit at once: some 7 minutes",
             "Within LABELS_MONTHLY_BUDGET_USD=100",
-            f"Nothing was queued. To queue exactly these images: trigger backfill_archive with plan={ID}",
+            f"Nothing was queued. To queue exactly these images: trigger backfill_archive without dry run and with plan={ID}",
         ):
             assert said in text
 
