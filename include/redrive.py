@@ -110,7 +110,13 @@ def _back(s3: Any, settings: Settings, image: Quarantined, now: datetime) -> Ima
     """
     place = layout.quarantined(image.bucket, image.key)
     moved = objects.head(s3, settings.final_bucket, place)
-    there = objects.head(s3, image.bucket, image.key)
+    try:
+        there = objects.head(s3, image.bucket, image.key)
+    except ClientError as err:
+        if not objects.is_denied(err):
+            raise
+        log.warning("s3://%s/%s may not be read still (%s): left out.", image.bucket, image.key, err)
+        return None
     if there is None and moved is None:
         log.warning("s3://%s/%s is neither in quarantine nor where it came from: left out.", image.bucket, image.key)
         return None

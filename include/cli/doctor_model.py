@@ -169,11 +169,22 @@ def _topic(patient: Patient, arn: str) -> Iterator[Check]:
         )
         yield Check(ALERTS, arn, problem.result, problem.found, make)
         return
-    confirmed = int(answer.get("SubscriptionsConfirmed", 0))
+    confirmed = int(answer.get("SubscriptionsConfirmed", 0)) or _count_subscriptions(sns, arn)
     words = ("aws", "sns", "subscribe", "--topic-arn", arn, "--protocol", "email", "--notification-endpoint", "ADDRESS")
     found = f"{confirmed} confirmed subscriptions" + ("" if confirmed else ": nobody hears of it")
     yield Check(ALERTS, arn, "ok" if confirmed else "warning", found, "" if confirmed else typed(*words))
     yield Check(ALERTS, "sns:Publish", "not tried", "people would be told")
+
+
+def _count_subscriptions(sns: Any, topic: str) -> int:
+    """Confirmed ones on the first page of the list: the topic's own counter may lag."""
+    answer, _ = looked_up(
+        ALERTS,
+        topic,
+        "sns:ListSubscriptionsByTopic",
+        lambda: dict(sns.list_subscriptions_by_topic(TopicArn=topic)),
+    )
+    return sum(each["SubscriptionArn"].startswith("arn:") for each in (answer or {}).get("Subscriptions", []))
 
 
 def _function(path: str) -> Check:

@@ -92,7 +92,8 @@ def _settings(patient: Patient, attributes: Mapping[str, str]) -> Iterator[Check
     key = attributes.get("KmsMasterKeyId", "")
     if key == AWS_OWN_KEY:
         found = f"S3 cannot send to a queue that {key} encrypts: use SQS's own encryption, or a key of yours"
-        yield Check(AREA, "encryption", "failed", found, _set(url, SqsManagedSseEnabled="true"))
+        mend = f"{_set(url, KmsMasterKeyId='')}\n{_set(url, SqsManagedSseEnabled='true')}"
+        yield Check(AREA, "encryption", "failed", found, mend)
     elif key:
         found = f"by {key}; its policy must let s3.amazonaws.com use kms:GenerateDataKey and kms:Decrypt"
         yield Check(AREA, "encryption", "not tried", found)

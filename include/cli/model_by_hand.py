@@ -86,7 +86,7 @@ def start(
         rekognition.start_project_version(ProjectVersionArn=settings.project_version_arn, MinInferenceUnits=units)
     except (ClientError, BotoCoreError) as err:
         store.update(lambda state: replace(state, hold=before.hold) if state.hold == mine else state)
-        raise TerminalError(f"The model was not started, and is not held: {_why(err)}") from err
+        raise TerminalError(f"The model was not started, and is not held: {_why(err, status)}") from err
     usual = f"usually {before.start_seconds / 60:.0f} minutes" if before.start_seconds else "5 to 30 minutes"
     told.insert(
         0,
@@ -131,10 +131,12 @@ def stop(rekognition: Any, store: ModelStateStore, settings: Settings, *, force:
     return ["The model is being stopped. It bills until it is STOPPED, a few minutes: look with `model status`.", *told]
 
 
-def _why(error: ClientError | BotoCoreError) -> str:
+def _why(error: ClientError | BotoCoreError, status: str) -> str:
     code = error_code(error) if isinstance(error, ClientError) else ""
     if code == "LimitExceededException":
         return f"a quota of AWS is used up ({error}). Fewer --units, stop another model, or ask AWS for more."
+    if code == "ResourceInUseException" and status == "FAILED":
+        return f"AWS starts none that is FAILED ({error}). Ask AWS Support, or train a new version."
     if code == "ResourceInUseException":
         return f"somebody starts or stops it at this moment ({error}). Look with `model status`, and try again."
     if not code:
