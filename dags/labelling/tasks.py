@@ -18,7 +18,7 @@ from airflow.sdk import get_current_context, task
 
 from include import model
 from include.access import check_access
-from include.archive.archives import is_going_on, read_progress, record_run
+from include.archive.archives import find_archive, going_of, read_progress, record_run
 from include.archive.slices import Slice, clear_cancelled, next_slice
 from include.audit import audit as reconcile
 from include.audit import render
@@ -199,7 +199,7 @@ def infer(batch: str) -> dict[str, Any]:
 
     @cache
     def is_halted(_: int) -> bool:
-        return archive is not None and not is_going_on(s3, settings.final_bucket, archive)
+        return archive is not None and going_of(s3, settings.final_bucket, archive) != "on"
 
     def is_paused() -> bool:
         return is_halted(int(time.monotonic() / PAUSE_SECONDS))
@@ -324,7 +324,7 @@ def _tell_of_archives(settings: Settings, row: RunReport, published: Sequence[tu
     """Note what the run did for each archive, and say how far it is."""
     s3, done = client("s3", settings), for_archives(row, published)
     record_run(s3, settings.final_bucket, row.run_id, done)
-    for archive_id in done:
+    for archive_id in filter(lambda each: find_archive(s3, settings.final_bucket, each), done):
         log.info(read_progress(s3, settings.final_bucket, archive_id, threads=settings.threads).in_words())
 
 

@@ -108,7 +108,7 @@ def queue_archive(
     archive = _known_or_new(s3, settings.final_bucket, archive)
     number = written = 0
     for read in [] if archive.is_queued else parts:
-        if is_cancelled(s3, settings.final_bucket, archive.archive_id):
+        if going_of(s3, settings.final_bucket, archive.archive_id) == "cancelled":
             raise SelectionError(f"Archive {archive.archive_id} was cancelled while it was being queued.")
         planned = plan_batches(list(read()), batch_size=archive.batch_size, request_id=archive.archive_id)
         named = [
@@ -129,6 +129,11 @@ def _known_or_new(s3: Any, bucket: str, archive: Archive) -> Archive:
 def read_archive(s3: Any, bucket: str, archive_id: str) -> Archive:
     """:raises SelectionError: there is no such archive."""
     return _read(s3, bucket, archive_id)[0]
+
+
+def find_archive(s3: Any, bucket: str, archive_id: str) -> Archive | None:
+    found = objects.read(s3, bucket, layout.archive(archive_id))
+    return Archive.from_json(found[0]) if found else None
 
 
 def _read(s3: Any, bucket: str, archive_id: str) -> tuple[Archive, str]:
@@ -162,12 +167,10 @@ def set_going(s3: Any, bucket: str, archive_id: str, going: Going) -> Archive:
     return change_archive(s3, bucket, archive_id, change)
 
 
-def is_going_on(s3: Any, bucket: str, archive_id: str) -> bool:
-    return read_archive(s3, bucket, archive_id).going == "on"
-
-
-def is_cancelled(s3: Any, bucket: str, archive_id: str) -> bool:
-    return read_archive(s3, bucket, archive_id).going == "cancelled"
+def going_of(s3: Any, bucket: str, archive_id: str) -> Going:
+    """Whether an archive goes on. One whose record somebody has deleted does: its batches are pending, and must not be lost."""
+    found = find_archive(s3, bucket, archive_id)
+    return found.going if found else "on"
 
 
 def list_archives(s3: Any, bucket: str) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from include import layout, objects
-from include.archive.archives import is_cancelled, pending_of, read_archive
+from include.archive.archives import find_archive, going_of, pending_of
 from include.batches import keep_only, read_batch
 from include.model_state import ModelState
 from include.outcomes import read_outcomes
@@ -35,7 +35,7 @@ def next_slice(s3: Any, settings: Settings, state: ModelState, *, most_batches: 
     room = rate * 60 * min(settings.archive_minutes, settings.max_model_minutes or settings.archive_minutes)
     taken: list[str] = []
     images = 0
-    for key, batch_size in _in_turn(_that_go_on(s3, settings.final_bucket)):
+    for key, batch_size in _in_turn(_that_go_on(s3, settings)):
         if images >= room or len(taken) >= most_batches:
             return Slice(tuple(sorted(taken)), goes_on=True)
         taken.append(key)
@@ -43,13 +43,17 @@ def next_slice(s3: Any, settings: Settings, state: ModelState, *, most_batches: 
     return Slice(tuple(sorted(taken)))
 
 
-def _that_go_on(s3: Any, bucket: str) -> list[Iterator[tuple[str, int]]]:
+def _that_go_on(s3: Any, settings: Settings) -> list[Iterator[tuple[str, int]]]:
     """For each archive with pending batches that is neither paused nor cancelled: their keys, and how large they are."""
-    archives = [read_archive(s3, bucket, archive_id) for archive_id in with_pending_batches(s3, bucket)]
+    bucket = settings.final_bucket
+    found = [(archive_id, find_archive(s3, bucket, archive_id)) for archive_id in with_pending_batches(s3, bucket)]
     return [
-        zip(pending_of(s3, bucket, archive.archive_id), itertools.repeat(archive.batch_size))
-        for archive in archives
-        if archive.going == "on"
+        zip(
+            pending_of(s3, bucket, archive_id),
+            itertools.repeat(archive.batch_size if archive else settings.batch_size),
+        )
+        for archive_id, archive in found
+        if archive is None or archive.going == "on"
     ]
 
 
@@ -77,7 +81,7 @@ def clear_cancelled(s3: Any, settings: Settings, *, threads: int) -> int:
     cancelled = [
         archive_id
         for archive_id in with_pending_batches(s3, settings.final_bucket)
-        if is_cancelled(s3, settings.final_bucket, archive_id)
+        if going_of(s3, settings.final_bucket, archive_id) == "cancelled"
     ]
     keys = itertools.chain.from_iterable(pending_of(s3, settings.final_bucket, each) for each in cancelled)
     return sum(in_parallel(lambda key: _clear(s3, settings, key), keys, threads=threads))

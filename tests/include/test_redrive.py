@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from include import layout
 from include.batches import list_pending, read_batch
 from include.errors import SelectionError
 from include.images import ImageRef
@@ -38,7 +39,7 @@ def quarantine(
 
 def label(s3: MemoryS3, settings: Settings, *, run_id: str = "r") -> None:
     """A run over everything that is pending, none of it fit for the model."""
-    for pending in list_pending(s3, FINAL):
+    for pending in s3.keys(FINAL, layout.PENDING):  # those of archives, too
         batch = read_batch(s3, FINAL, pending)
         assert batch
         preflight(s3, settings, batch, run_id=run_id, now=lambda: NOW)

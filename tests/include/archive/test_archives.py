@@ -11,7 +11,7 @@ from include.archive.archives import (
     Archive,
     ArchiveRun,
     change_archive,
-    is_going_on,
+    going_of,
     list_archives,
     pending_of,
     queue_archive,
@@ -103,9 +103,9 @@ class TestGoingOn:
     def test_pausing_and_going_on_are_one_write_each(self, s3: MemoryS3, settings: Settings) -> None:
         queue_archive(s3, settings, archive(), parts())
         set_going(s3, FINAL, STOCK, "paused")
-        assert not is_going_on(s3, FINAL, STOCK)
+        assert going_of(s3, FINAL, STOCK) == "paused"
         set_going(s3, FINAL, STOCK, "on")
-        assert is_going_on(s3, FINAL, STOCK)
+        assert going_of(s3, FINAL, STOCK) == "on"
 
     def test_cancelled_is_for_good(self, s3: MemoryS3, settings: Settings) -> None:
         queue_archive(s3, settings, archive(), parts())

@@ -94,6 +94,12 @@ class TestASlice:
         assert taken(found.batches) == {other: 3}
         assert not found.goes_on
 
+    def test_one_whose_record_is_gone_goes_on_all_the_same(self, s3: MemoryS3, settings: Settings) -> None:
+        stock = queue(s3, settings, "stock", batches=1)
+        s3.delete_object(Bucket=FINAL, Key=layout.archive(stock))
+        assert taken(next_slice(s3, settings, ONE_A_SECOND, most_batches=1_000).batches) == {stock: 1}
+        assert clear_cancelled(s3, settings, threads=1) == 0
+
 
 class TestCancelled:
     def test_nothing_of_it_is_left_and_the_others_stay(self, s3: MemoryS3, settings: Settings) -> None:
