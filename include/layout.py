@@ -20,7 +20,9 @@ RUNS: Final = "results/runs/"
 ARCHIVES: Final = "archives/"
 
 # Work in this order: what people wait for first.
-PRIORITY: Final = {"upload": 1, "manual": 1, "redrive": 2, "archive": 5}
+PRIORITY: Final = {"upload": 1, "manual": 1, "redrive": 2, "archive": 4}
+# An archive's batches under its name, of which a run takes a slice only; what somebody redrives of an archive is before them.
+SLICED: Final = 5
 
 # How this module itself ends keys. A source key that ends so is set apart by a digest, or one could be uploaded under
 # the name of another image's reason, or of a longer key.
@@ -36,7 +38,7 @@ def pending_batch(*, priority: int, created: datetime, batch_id: str) -> str:
 
 def archive_batches(archive_id: str = "") -> str:
     """What begins the keys of an archive's pending batches, or of all archives': after everything that people wait for."""
-    return f"{PENDING}{PRIORITY['archive']}-{archive_id}{'.' if archive_id else ''}"
+    return f"{PENDING}{SLICED}-{archive_id}{'.' if archive_id else ''}"
 
 
 def archive_batch(archive_id: str, *, number: int, batch_id: str) -> str:

@@ -105,8 +105,9 @@ def by_origin(keys: Iterable[str], images: Counter[str] | None) -> list[Pending]
     origins: dict[str, list[str]] = defaultdict(list)
     for origin, priority in layout.PRIORITY.items():
         origins[str(priority)].append(
-            {"upload": "uploads", "manual": "by hand", "redrive": "redriven"}.get(origin, "archives")
+            {"upload": "uploads", "manual": "by hand", "redrive": "redriven"}.get(origin, "redriven of archives")
         )
+    origins[str(layout.SLICED)].append("archives")
     groups: dict[str, list[str]] = defaultdict(list)
     for key in keys:
         found = KEY.match(key)

@@ -60,7 +60,7 @@ def test_a_batch_is_named_by_what_it_holds() -> None:
 
 def test_a_batch_is_as_old_as_its_oldest_image_and_as_urgent_as_its_origin() -> None:
     assert plan(image("a", minutes=5), image("b", minutes=1)).key.startswith("batches/pending/1-20260301T120100Z-")
-    assert plan(image("a", origin="archive")).key.startswith("batches/pending/5-")
+    assert plan(image("a", origin="archive")).key.startswith("batches/pending/4-")
 
 
 def test_batches_are_read_back_as_they_were_written(s3: MemoryS3) -> None:
@@ -79,7 +79,7 @@ def test_writing_again_writes_the_same_bytes(s3: MemoryS3) -> None:
 
 
 def test_pending_batches_are_listed_in_the_order_of_work(s3: MemoryS3) -> None:
-    batches = [plan(image("c", origin="redrive")), plan(image("b", minutes=9)), plan(image("a"))]
+    batches = [plan(image("c", origin="archive")), plan(image("b", minutes=9)), plan(image("a"))]
     write(s3, *batches)
     assert list_pending(s3, FINAL) == [batches[2].key, batches[1].key, batches[0].key]
 

@@ -69,7 +69,7 @@ def test_batches_are_counted_by_who_asked_for_them_in_the_order_of_work(
     assert [(each["origin"], each["batches"], each["images"]) for each in found] == [
         ("uploads, by hand", 2, 15),
         ("redriven", 1, 3),
-        ("archives", 3, 25),
+        ("redriven of archives", 3, 25),
     ]
     assert abs(datetime.fromisoformat(found[0]["oldest"]) - minutes_ago(90)).total_seconds() < 60
     shown = typed("backlog").out
