@@ -16,13 +16,15 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include import model
+from include.archive.slices import next_slice
 from include.errors import LeaseHeldError, TransientError, error_code
-from include.model_state import ModelStateStore
+from include.model_state import ModelState, ModelStateStore
 from include.settings import Settings
 
 log = logging.getLogger(__name__)
 
 Notes = dict[str, Any]
+HAND_OVER_MINUTES: Final = 5.0
 POLL_SECONDS: Final = 0.02
 POLLS: Final = 250
 # The stop is asked for again after so many looks, as the operator does.
@@ -64,8 +66,11 @@ class Desk:
 
 def start_model(desk: Desk) -> Notes:
     minutes = desk.settings.start_timeout_minutes + desk.settings.lease_minutes
+    before = desk.state.read().lease
     desk.state.acquire(desk.holder, minutes=minutes, now=now())
-    requested_at = now()
+    noted: Notes = {"start_requested_at": now()}
+    if desk.status() == "RUNNING":
+        noted = {"taken_over_at": before.handed_over_at} if before and before.handed_over_at else {}
     for _ in range(POLLS):
         status = desk.status()
         if status in ("STARTING", "RUNNING"):
@@ -79,7 +84,7 @@ def start_model(desk: Desk) -> Notes:
         time.sleep(POLL_SECONDS)
     else:
         raise TransientError("The model kept refusing to start.")
-    return {"start_requested_at": requested_at}
+    return noted
 
 
 def wait_until_running(desk: Desk) -> Notes:
@@ -116,11 +121,30 @@ def stop_model(desk: Desk) -> Notes:
     if lease and lease.holder != desk.holder and lease.is_live(now()):
         log.warning("The model is left running: %s uses it until %s.", lease.holder, lease.expires_at)
         return {}
+    if lease and lease.holder == desk.holder and _goes_on(desk, known):
+        handed_over_at = now()
+        desk.state.hand_over(desk.holder, minutes=HAND_OVER_MINUTES, now=handed_over_at)
+        return {"handed_over_at": handed_over_at}
     requested_at = now()
     _stop(desk)
     if lease:
         desk.state.release(desk.holder)
     return {"stop_requested_at": desk.notes.get("stop_requested_at", requested_at), "stopped_at": now()}
+
+
+def _goes_on(desk: Desk, known: ModelState) -> bool:
+    if not desk.notes["decision"]["goes_on"] or not desk.notes.get("infer_went_well"):
+        return False
+    return bool(next_slice(desk.s3, desk.settings, known, most_batches=1).batches)
+
+
+def stop_what_was_handed_over(desk: Desk) -> None:
+    """What ``report`` does in a run that has nothing for the model."""
+    lease = desk.state.read_or_empty().lease
+    if lease is None or lease.handed_over_at is None:
+        return
+    desk.rekognition.stop_project_version(ProjectVersionArn=desk.settings.project_version_arn)
+    desk.state.release(lease.holder)
 
 
 def stop_model_of_failed_run(desk: Desk) -> Notes:

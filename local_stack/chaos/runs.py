@@ -54,6 +54,7 @@ class Run:
             yield self._stage("wait_until_running", after=["start_model"])
             for batch in batches:
                 yield self._stage("infer", batch, after=["wait_until_running", f"preflight {batch}"])
+            self.notes["infer_went_well"] = all(self.states[f"infer {batch}"] == "well" for batch in batches)
             if "well" in (self.states["start_model"], self.states["wait_until_running"]):
                 yield self._stage("stop_model", attempts=STOP_ATTEMPTS)
         for batch in batches:
@@ -101,7 +102,7 @@ class Run:
         return ended
 
 
-def finish(world: World, nursery: Nursery, name: str, *, most_runs: int = 4) -> list[Run]:
+def finish(world: World, nursery: Nursery, name: str, *, most_runs: int = 8) -> list[Run]:
     """Time goes by: leases run out, messages come, the watchdog looks; undisturbed runs until nothing is left to do."""
     runs = []
     for number in range(most_runs):
@@ -109,7 +110,8 @@ def finish(world: World, nursery: Nursery, name: str, *, most_runs: int = 4) -> 
         world.let_messages_come()
         runs.append(Run(world, nursery, f"{name}-last-{number}").play())
         watch(world, nursery, name)
-        if "failed" not in runs[-1].states.values() and not world.waiting_messages():
+        has_more = world.waiting_messages() or world.keys(world.final, "batches/pending/")
+        if "failed" not in runs[-1].states.values() and not has_more:
             break
     return runs
 

@@ -9,25 +9,27 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
 
 from include import model
 from include.access import check_access
+from include.archive.archives import find_archive, going_of, read_progress, record_run
+from include.archive.slices import Slice, clear_cancelled, next_slice
 from include.batches import forget_attempts, list_pending, read_batch
-from include.decide import INFER_TASKS, Decision, batch_size, count_backlog
+from include.decide import INFER_TASKS, MAX_BATCHES_A_RUN, Decision, batch_size, count_backlog
 from include.decide import decide as choose
 from include.drain import count_dead_letters
 from include.drain import drain as drain_queue
 from include.infer import InferReport, forget_inferred, not_inferred, note_inferred, running_since
 from include.infer import infer as infer_batch
-from include.layout import batch_id_of
+from include.layout import archive_of, batch_id_of
 from include.preflight import preflight as preflight_batch
 from include.publish import PublishReport
 from include.publish import publish as publish_batch
-from include.report import ModelTimes, build_report, learn, worth_telling, write_report
+from include.report import ModelTimes, build_report, for_archives, learn, worth_telling, write_report
 from local_stack.chaos.model_stages import (
     Desk,
     Notes,
@@ -37,6 +39,7 @@ from local_stack.chaos.model_stages import (
     stop_idle_model,
     stop_model,
     stop_model_of_failed_run,
+    stop_what_was_handed_over,
     wait_until_running,
 )
 
@@ -57,11 +60,14 @@ def drain(desk: Desk) -> Notes:
 
 
 def decide(desk: Desk) -> Notes:
-    keys = list_pending(desk.s3, desk.settings.final_bucket)
-    backlog = count_backlog(desk.s3, desk.settings, keys, now=now(), run_id=desk.run_id)
     known = desk.state.read()
+    clear_cancelled(desk.s3, desk.settings, threads=desk.settings.threads)
+    keys = list_pending(desk.s3, desk.settings.final_bucket)
+    taken: Slice = next_slice(desk.s3, desk.settings, known, most_batches=MAX_BATCHES_A_RUN - len(keys))
+    backlog = count_backlog(desk.s3, desk.settings, [*keys, *taken.batches], now=now(), run_id=desk.run_id)
+    backlog = replace(backlog, archives_go_on=taken.goes_on)
     decision = choose(backlog, known, desk.settings, now=now())
-    if decision.start and known.lease and known.lease.holder != desk.holder and known.lease.is_live(now()):
+    if decision.start and known.lease and known.lease.is_held_against(desk.holder, now()):
         reason = f"Postponed: {known.lease.holder} uses the model until {known.lease.expires_at:%H:%M} UTC."
         decision = Decision(False, reason, decision.images)
     elif decision.start:
@@ -82,7 +88,9 @@ def infer(desk: Desk) -> Notes:
     settings, bucket, batch_id = desk.settings, desk.settings.final_bucket, batch_id_of(desk.batch)
     decision, batches = desk.notes["decision"], desk.notes["batches"]
     rate = desk.state.read().images_per_second
-    limit = decision["limit_minutes"]
+    archive = archive_of(desk.batch)
+    limits = [decision["limit_minutes"], settings.archive_minutes if archive else None]
+    limit = min((minutes for minutes in limits if minutes is not None), default=None)
 
     def left() -> set[str]:
         return not_inferred(desk.s3, bucket, desk.run_id, batches)
@@ -90,6 +98,8 @@ def infer(desk: Desk) -> Notes:
     @cache
     def call_until(first_call: datetime | None) -> datetime | None:
         since = running_since(desk.s3, bucket, desk.run_id, first_call=first_call) or desk.notes.get("running_at")
+        if archive and going_of(desk.s3, bucket, archive) != "on":
+            return now()
         return since + timedelta(minutes=limit) if since and limit is not None else None
 
     report = infer_batch(
@@ -110,7 +120,7 @@ def infer(desk: Desk) -> Notes:
     if report.left and (report.images or not report.calls):
         forget_attempts(desk.s3, bucket, [desk.batch], desk.run_id, threads=1)
     note_inferred(desk.s3, bucket, desk.run_id, batch_id)
-    noted = {} if left() else request_stop(desk)
+    noted = {} if left() or decision["goes_on"] else request_stop(desk)
     return {"inferred": [report]} | noted
 
 
@@ -120,7 +130,7 @@ def publish(desk: Desk) -> Notes:
         return {}
     report = publish_batch(desk.s3, desk.settings, found, thresholds=desk.state.read().thresholds)
     log.info("Batch %s: %s", found.batch_id, report)
-    return {"published": [report]}
+    return {"published": [(desk.batch, report)]}
 
 
 def report(desk: Desk) -> Notes:
@@ -129,10 +139,15 @@ def report(desk: Desk) -> Notes:
     units = notes.get("inference_units")
     decision = Decision(**pulled | {"batches": ()} | ({"inference_units": units} if units else {}))
     inferred: list[InferReport] = notes.get("inferred", [])
-    published: list[PublishReport] = notes.get("published", [])
-    names = ("start_requested_at", "stop_requested_at", "stopped_at")
+    published: list[tuple[str, PublishReport]] = notes.get("published", [])
+    names = ("start_requested_at", "stop_requested_at", "stopped_at", "handed_over_at")
     ran_at = running_since(s3, settings.final_bucket, desk.run_id, first_call=None)
-    times = ModelTimes(**{name: notes.get(name) for name in names}, running_at=notes.get("running_at", ran_at))
+    times = ModelTimes(
+        **{name: notes.get(name) for name in names},
+        running_at=notes.get("taken_over_at") or notes.get("running_at", ran_at),
+    )
+    if not decision.start:
+        stop_what_was_handed_over(desk)
     if times.running_at is None:
         forget_attempts(s3, settings.final_bucket, notes.get("batches", []), desk.run_id, threads=settings.threads)
     row = build_report(
@@ -143,13 +158,17 @@ def report(desk: Desk) -> Notes:
         trigger="scheduled",
         decision=decision,
         inferred=inferred,
-        published=published,
+        published=[counts for _, counts in published],
         times=times,
         final_status=desk.status(),
         known_rate=desk.state.read().images_per_second,
     )
     write_report(s3, settings, row)
     learn(desk.state, row, inferred, times)
+    done = for_archives(row, published)
+    record_run(s3, settings.final_bucket, row.run_id, done)
+    for archive_id in filter(lambda each: find_archive(s3, settings.final_bucket, each), done):
+        log.info(read_progress(s3, settings.final_bucket, archive_id, threads=settings.threads).in_words())
     forget_inferred(s3, settings.final_bucket, desk.run_id)
     dead_letters = count_dead_letters(desk.sqs, settings.queue_url)
     for line in worth_telling(settings, row, decision, inferred, dead_letters=dead_letters):

@@ -23,6 +23,8 @@ CALLS: Final = {
     "publish": 18,
     "report": 10,
 }
+# Every third one has an archive, which is labelled from run to run.
+AN_ARCHIVE_EVERY: Final = 3
 Faults = Mapping[str, Any]
 # Each draws one fault of its kind.
 MENU: Final[Mapping[str, Callable[[random.Random], Faults]]] = {
@@ -115,6 +117,8 @@ def tell(theatre: Theatre, nursery: Nursery, seed: int) -> Told:
     world = theatre.world()
     log = _trouble(world, rng, seed)
     world.upload(rng.randint(4, 9), bad=rng.randint(0, 2), doubles=rng.randint(0, 2))
+    if seed % AN_ARCHIVE_EVERY == 0:
+        world.queue_archive(2)
     runs = []
     for number in range(rng.randint(1, 2)):
         if number and rng.random() < 0.5:

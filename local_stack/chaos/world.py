@@ -9,16 +9,21 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import pyarrow.parquet as pq
 
+from include.archive.archives import Archive, queue_archive
+from include.archive.request import archive_id
 from include.audit import audit
+from include.images import ImageRef
 from include.model_state import ModelState, ModelStateStore
+from include.parallel import in_slices
 from include.settings import Settings
 from local_aws.process import LocalAws
 from local_stack import seed
@@ -100,13 +105,15 @@ class World:
     number: int
     uploads: dict[str, bytes] = field(default_factory=dict)
     bad: set[str] = field(default_factory=set)
+    archived: set[str] = field(default_factory=set)
     paid_again: int = 0
     nonsense: int = 0
 
     def __post_init__(self) -> None:
         s3, sqs = self.theatre.s3, self.theatre.sqs
         self.source, self.final, queue = (f"{name}-{self.number}" for name in ("inbox", "final", "queue"))
-        for bucket in (self.source, self.final):
+        self.stock = f"stock-{self.number}"
+        for bucket in (self.source, self.final, self.stock):
             s3.create_bucket(Bucket=bucket)
         dead = f"{queue}-dead"
         sqs.create_queue(QueueName=dead)
@@ -121,6 +128,7 @@ class World:
             source_bucket=self.source,
             final_bucket=self.final,
             queue_url=self.queue_url,
+            allowed_buckets=(self.stock,),
             region=REGION,
             project_arn=self.theatre.project_arn,
             project_version_arn=self.theatre.version_arn,
@@ -148,6 +156,22 @@ class World:
             self.uploads[key] = body
             if is_bad:
                 self.bad.add(key)
+
+    def queue_archive(self, batches: int) -> str:
+        """An archive of so many batches, of which a run takes one; its id."""
+        now, images = datetime.now(UTC), []
+        for number in range(batches * self.settings.batch_size):
+            key, body = f"{number:03d}.jpg", self.theatre.images[number % DIFFERENT_IMAGES] + b"archived %d" % number
+            etag = self.theatre.s3.put_object(Bucket=self.stock, Key=key, Body=body)["ETag"]
+            images.append(ImageRef(self.stock, key, etag.strip('"'), now, size_bytes=len(body), origin="archive"))
+            self.archived.add(key)
+        # Said to be as large as a slice, so that they are taken one by one.
+        size = int(KNOWN.images_per_second or 1) * 60 * int(self.settings.archive_minutes) * 5
+        known = Archive(archive_id("stock", now=now), f"s3://{self.stock}/", now, len(images), 0, batch_size=size)
+        parts: list[Callable[[], Iterable[ImageRef]]] = [
+            partial(list, some) for some in in_slices(images, self.settings.batch_size)
+        ]
+        return queue_archive(self.theatre.s3, self.settings, known, parts).archive_id
 
     def send_nonsense(self) -> None:
         """A message that announces no image."""
@@ -219,7 +243,10 @@ class World:
                 doubled.append(f"{key} has {of_key[key]} rows")
             if key in status_of and status_of[key] != wanted:
                 untidy.append(f"{key} is {status_of[key]}, not {wanted}")
-        to_pay = len(self.uploads) - len(self.bad)
+        lost += [f"{key} of the archive has no outcome" for key in self.archived if not of_key[key]]
+        lost += [f"{key} of the archive lies nowhere" for key in self.archived - set(self.keys(self.stock))]
+        doubled += [f"{key} of the archive has {of_key[key]} rows" for key in self.archived if of_key[key] > 1]
+        to_pay = len(self.uploads) - len(self.bad) + len(self.archived)
         if (paid := self.calls_served()) > to_pay + self.paid_again:
             doubled.append(f"{paid} calls were paid for {to_pay} images, {self.paid_again} again for good reason")
         status = self.status()

@@ -13,6 +13,7 @@ NOT_PLAYED = {
     "DrainReport",
     "IncompleteRunError",
     "LabellingError",
+    "RunReport",
     "audit",
     "find_images",
     "in_a_sentence",
