@@ -20,6 +20,7 @@ from include.batches import list_pending
 from include.images import ImageRef
 from include.parallel import in_slices
 from local_stack import seed
+from tests.integration.deployment import Deployment
 from tests.integration.in_process import DagRunner, Ended
 from tests.integration.situations import assert_safe
 from tests.integration.world import World, wait_for
@@ -46,11 +47,11 @@ def stock(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, s
     world.s3.delete_bucket(Bucket=STOCK)
 
 
-def queue(world: World, stock: dict[str, str], name: str = "stock") -> str:
+def queue(world: World, stock: dict[str, str], name: str = "stock", *, said_to_be: int = SAID_TO_BE) -> str:
     """Queue all of it, without the Dag that does so."""
     now = datetime.now(UTC)
     images = [ImageRef(STOCK, key, etag.strip('"'), now, origin="archive") for key, etag in stock.items()]
-    known = Archive(archive_id(name, now=now), f"s3://{STOCK}/", now, len(images), 0, batch_size=SAID_TO_BE)
+    known = Archive(archive_id(name, now=now), f"s3://{STOCK}/", now, len(images), 0, batch_size=said_to_be)
     parts = [partial(list, some) for some in in_slices(images, A_BATCH)]
     return queue_archive(world.s3, world.parsed, known, parts).archive_id
 
@@ -58,6 +59,11 @@ def queue(world: World, stock: dict[str, str], name: str = "stock") -> str:
 def labelled(world: World, bucket: str = STOCK) -> set[str]:
     prefix = f"labels/{bucket}/"
     return {key.removeprefix(prefix).removesuffix(".json") for key in world.keys(prefix=prefix)}
+
+
+def all_rows(world: World) -> list[dict[str, Any]]:
+    keys = world.keys(prefix="results/runs/")
+    return [dict(pq.read_table(io.BytesIO(world.read(key))).to_pylist()[0]) for key in keys]
 
 
 def row(world: World, ended: Ended) -> dict[str, Any]:
@@ -73,6 +79,23 @@ def assert_archive_is_labelled(world: World, stock: dict[str, str]) -> None:
     assert world.keys(STOCK) == stock, "originals of archives stay where they are"
     found = world.audit()
     assert found.is_clean, render(found)
+
+
+def test_the_scheduler_goes_from_slice_to_slice_by_itself_on_one_start_of_the_model(
+    deployment: Deployment, world: World, stock: dict[str, str]
+) -> None:
+    known = queue(world, stock, said_to_be=1_000_000)  # half an hour of five units
+    deployment.trigger()
+    wait_for("the archive is labelled", lambda: labelled(world) == set(stock), seconds=240)
+    assert_safe(world)
+    wait_for("all of it is done", lambda: world.batches("pending") == {})
+    assert world.times_run() == 1
+    assert world.paid_calls() == IMAGES
+    assert read_progress(world.s3, seed.FINAL_BUCKET, known, threads=1).done.labelled == IMAGES
+    rows = sorted(all_rows(world), key=lambda each: each["started_at"])
+    assert [each["model_final_status"] for each in rows] == ["RUNNING"] * 3 + ["STOPPED"]
+    # What the model bills between two slices; the limit is one of a laden machine.
+    assert max(each["idle_before_first_call_seconds"] for each in rows[1:]) < 90
 
 
 def test_the_model_stays_up_from_slice_to_slice_and_stops_after_the_last(
