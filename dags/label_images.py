@@ -103,7 +103,8 @@ def label_images() -> None:
     # the batches that are still being labelled, which go first where workers are few.
     @task_group(prefix_group_id=False)
     def label(batch: str) -> None:
-        checked = preflight.override(weight_rule="absolute")(batch)
+        # A few at a time: what infer waits for is the first ones, not all.
+        checked = preflight.override(weight_rule="absolute", max_active_tis_per_dagrun=2 * INFER_TASKS)(batch)
         labelled = infer.override(weight_rule="absolute", priority_weight=50, max_active_tis_per_dagrun=INFER_TASKS)(
             batch
         )

@@ -16,7 +16,7 @@ from airflow.sdk import Context, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from include.archive.slices import next_slice
+from include.archive.slices import next_slice, pending_archives
 from include.errors import LabellingError, LeaseHeldError
 from include.model_state import ModelStateStore
 from include.settings import Settings, load_settings
@@ -194,8 +194,8 @@ def _goes_on(context: Any, settings: Settings) -> bool:
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
     if any(name.startswith("infer") and state != "success" for name, state in states.items()):
         return False
-    known = model_state(settings).read_or_empty()
-    return bool(next_slice(client("s3", settings), settings, known, most_batches=1).batches)
+    s3, known = client("s3", settings), model_state(settings).read_or_empty()
+    return bool(next_slice(s3, settings, known, pending_archives(s3, settings), most_batches=1).batches)
 
 
 class NextRun(TriggerDagRunOperator):

@@ -19,7 +19,7 @@ from airflow.sdk import get_current_context, task
 from include import model
 from include.access import check_access
 from include.archive.archives import find_archive, going_of, read_progress, record_run
-from include.archive.slices import Slice, clear_cancelled, next_slice
+from include.archive.slices import Slice, clear_cancelled, next_slice, pending_archives
 from include.audit import audit as reconcile
 from include.audit import render
 from include.batches import forget_attempts, list_pending, read_batch
@@ -117,10 +117,11 @@ def decide(requested: list[str] | None) -> list[str]:
     known = state.read()
     taken = Slice()
     if requested is None:
+        archives = pending_archives(s3, settings)
         if not dry_run:
-            clear_cancelled(s3, settings, threads=settings.threads)
+            clear_cancelled(s3, settings, archives)
         requested = list_pending(s3, settings.final_bucket)
-        taken = next_slice(s3, settings, known, most_batches=MAX_BATCHES_A_RUN - len(requested))
+        taken = next_slice(s3, settings, known, archives, most_batches=MAX_BATCHES_A_RUN - len(requested))
     keys = [*requested, *taken.batches]
     backlog = count_backlog(s3, settings, keys, now=_now(), run_id=context["run_id"], change=not dry_run)
     backlog = replace(backlog, archives_go_on=taken.goes_on)
@@ -153,7 +154,7 @@ def decide(requested: list[str] | None) -> list[str]:
     return list(decision.batches)
 
 
-@task
+@task(multiple_outputs=False)
 def preflight(batch: str) -> dict[str, int]:
     """Check a batch's images while the model starts."""
     settings = load_settings()
@@ -171,7 +172,7 @@ def preflight(batch: str) -> dict[str, int]:
     return counts
 
 
-@task
+@task(multiple_outputs=False)
 def infer(batch: str) -> dict[str, Any]:
     """Label a batch; the only stage that runs while the model bills."""
     context, settings = get_current_context(), load_settings()
@@ -238,7 +239,7 @@ def infer(batch: str) -> dict[str, Any]:
     return asdict(replace(report, left=0) if archive else report)
 
 
-@task
+@task(multiple_outputs=False)
 def publish(batch: str) -> dict[str, Any]:
     """Write a batch's JSON and Parquet, file its originals, mark it done."""
     settings = load_settings()
@@ -252,7 +253,7 @@ def publish(batch: str) -> dict[str, Any]:
     return {"batch": batch, "counts": asdict(report)}
 
 
-@task
+@task(multiple_outputs=False)
 def report() -> dict[str, Any]:
     """Write the run's row, learn from it, and give the run its true state.
 
@@ -328,7 +329,7 @@ def _tell_of_archives(settings: Settings, row: RunReport, published: Sequence[tu
         log.info(read_progress(s3, settings.final_bucket, archive_id, threads=settings.threads).in_words())
 
 
-@task(on_failure_callback=alert_of_failed_task)
+@task(on_failure_callback=alert_of_failed_task, multiple_outputs=False)
 def audit() -> dict[str, int]:
     """Reconcile uploads with results; counts by finding.
 

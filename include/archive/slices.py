@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from include import layout, objects
-from include.archive.archives import find_archive, going_of, pending_of
+from include.archive.archives import Archive, find_archive, pending_of
 from include.batches import keep_only, read_batch
 from include.model_state import ModelState
 from include.outcomes import read_outcomes
@@ -24,18 +24,32 @@ class Slice:
     goes_on: bool = False
 
 
-def next_slice(s3: Any, settings: Settings, state: ModelState, *, most_batches: int) -> Slice:
+def pending_archives(s3: Any, settings: Settings) -> dict[str, Archive | None]:
+    """The archives that have pending batches, oldest first; None for one whose record somebody has deleted."""
+    bucket, first = settings.final_bucket, layout.archive_batches()
+    # A request for a thousand archives, however many batches they have.
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=first, Delimiter=".")
+    ids = [str(layout.archive_of(each["Prefix"])) for page in pages for each in page.get("CommonPrefixes", [])]
+    return dict(
+        zip(ids, in_parallel(lambda each: find_archive(s3, bucket, each), ids, threads=settings.threads), strict=True)
+    )
+
+
+def next_slice(
+    s3: Any, settings: Settings, state: ModelState, archives: Mapping[str, Archive | None], *, most_batches: int
+) -> Slice:
     """The archive batches that one run labels in `LABELS_ARCHIVE_MINUTES` with the most inference units allowed.
 
     Archives take turns batch by batch, so none waits for the end of another.
 
+    :param archives: those with pending batches.
     :param most_batches: the run maps no more than these.
     """
     rate = (state.images_per_second or settings.assumed_images_per_second) * settings.inference_units_max
     room = rate * 60 * min(settings.archive_minutes, settings.max_model_minutes or settings.archive_minutes)
     taken: list[str] = []
     images = 0
-    for key, batch_size in _in_turn(_that_go_on(s3, settings)):
+    for key, batch_size in _in_turn(_that_go_on(s3, settings, archives)):
         if images >= room or len(taken) >= most_batches:
             return Slice(tuple(sorted(taken)), goes_on=True)
         taken.append(key)
@@ -43,28 +57,16 @@ def next_slice(s3: Any, settings: Settings, state: ModelState, *, most_batches: 
     return Slice(tuple(sorted(taken)))
 
 
-def _that_go_on(s3: Any, settings: Settings) -> list[Iterator[tuple[str, int]]]:
-    """For each archive with pending batches that is neither paused nor cancelled: their keys, and how large they are."""
-    bucket = settings.final_bucket
-    found = [(archive_id, find_archive(s3, bucket, archive_id)) for archive_id in with_pending_batches(s3, bucket)]
+def _that_go_on(s3: Any, settings: Settings, archives: Mapping[str, Archive | None]) -> list[Iterator[tuple[str, int]]]:
+    """The batches of each archive that is neither paused nor cancelled: their keys, and how large they are."""
     return [
         zip(
-            pending_of(s3, bucket, archive_id),
+            pending_of(s3, settings.final_bucket, archive_id),
             itertools.repeat(archive.batch_size if archive else settings.batch_size),
         )
-        for archive_id, archive in found
+        for archive_id, archive in archives.items()
         if archive is None or archive.going == "on"
     ]
-
-
-def with_pending_batches(s3: Any, bucket: str) -> Iterator[str]:
-    """Ids of the archives that have pending batches: a request each, however many batches there are."""
-    first = layout.archive_batches()
-    after = first
-    while found := s3.list_objects_v2(Bucket=bucket, Prefix=first, StartAfter=after, MaxKeys=1).get("Contents"):
-        archive_id = str(layout.archive_of(found[0]["Key"]))
-        yield archive_id
-        after = layout.archive_batches(archive_id)[:-1] + "/"  # the character after the dot: beyond all of its keys
 
 
 def _in_turn(archives: Sequence[Iterator[tuple[str, int]]]) -> Iterator[tuple[str, int]]:
@@ -73,18 +75,16 @@ def _in_turn(archives: Sequence[Iterator[tuple[str, int]]]) -> Iterator[tuple[st
         yield from filter(None, of_each)
 
 
-def clear_cancelled(s3: Any, settings: Settings, *, threads: int) -> int:
+def clear_cancelled(s3: Any, settings: Settings, archives: Mapping[str, Archive | None]) -> int:
     """Take the batches of cancelled archives off the pending ones; how many.
 
     What of a batch is paid for already stays, and is published. Only for the one who decides: nobody labels meanwhile.
+
+    :param archives: those with pending batches.
     """
-    cancelled = [
-        archive_id
-        for archive_id in with_pending_batches(s3, settings.final_bucket)
-        if going_of(s3, settings.final_bucket, archive_id) == "cancelled"
-    ]
+    cancelled = [archive_id for archive_id, archive in archives.items() if archive and archive.going == "cancelled"]
     keys = itertools.chain.from_iterable(pending_of(s3, settings.final_bucket, each) for each in cancelled)
-    return sum(in_parallel(lambda key: _clear(s3, settings, key), keys, threads=threads))
+    return sum(in_parallel(lambda key: _clear(s3, settings, key), keys, threads=settings.threads))
 
 
 def _clear(s3: Any, settings: Settings, key: str) -> bool:

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from include import layout
-from include.archive.slices import next_slice
+from include.archive.slices import next_slice, pending_archives
 from include.batches import histories, list_pending, read_pending
 from include.cli.arguments import add_command
 from include.cli.clients import client, model_state
@@ -164,7 +164,8 @@ def _next_decision(s3: Any, settings: Settings, messages: int, now: datetime) ->
         return f"A run is at work: {known.lease.holder} uses the model until {known.lease.expires_at:%H:%M} UTC."
     with progress("deciding"):
         keys = list_pending(s3, settings.final_bucket)
-        taken = next_slice(s3, settings, known, most_batches=MAX_BATCHES_A_RUN - len(keys))
+        archives = pending_archives(s3, settings)
+        taken = next_slice(s3, settings, known, archives, most_batches=MAX_BATCHES_A_RUN - len(keys))
         backlog = count_backlog(s3, settings, [*keys, *taken.batches], now=now, run_id="", change=False)
     spent = 0.0
     if settings.monthly_budget_usd is not None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include import model
-from include.archive.slices import next_slice
+from include.archive.slices import next_slice, pending_archives
 from include.errors import LeaseHeldError, TransientError, error_code
 from include.model_state import ModelState, ModelStateStore
 from include.settings import Settings
@@ -135,7 +135,8 @@ def stop_model(desk: Desk) -> Notes:
 def _goes_on(desk: Desk, known: ModelState) -> bool:
     if not desk.notes["decision"]["goes_on"] or not desk.notes.get("infer_went_well"):
         return False
-    return bool(next_slice(desk.s3, desk.settings, known, most_batches=1).batches)
+    archives = pending_archives(desk.s3, desk.settings)
+    return bool(next_slice(desk.s3, desk.settings, known, archives, most_batches=1).batches)
 
 
 def stop_what_was_handed_over(desk: Desk) -> None:

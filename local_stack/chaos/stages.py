@@ -17,7 +17,7 @@ from typing import Final
 from include import model
 from include.access import check_access
 from include.archive.archives import find_archive, going_of, read_progress, record_run
-from include.archive.slices import Slice, clear_cancelled, next_slice
+from include.archive.slices import Slice, clear_cancelled, next_slice, pending_archives
 from include.batches import forget_attempts, list_pending, read_batch
 from include.decide import INFER_TASKS, MAX_BATCHES_A_RUN, Decision, batch_size, count_backlog
 from include.decide import decide as choose
@@ -61,9 +61,10 @@ def drain(desk: Desk) -> Notes:
 
 def decide(desk: Desk) -> Notes:
     known = desk.state.read()
-    clear_cancelled(desk.s3, desk.settings, threads=desk.settings.threads)
+    archives = pending_archives(desk.s3, desk.settings)
+    clear_cancelled(desk.s3, desk.settings, archives)
     keys = list_pending(desk.s3, desk.settings.final_bucket)
-    taken: Slice = next_slice(desk.s3, desk.settings, known, most_batches=MAX_BATCHES_A_RUN - len(keys))
+    taken: Slice = next_slice(desk.s3, desk.settings, known, archives, most_batches=MAX_BATCHES_A_RUN - len(keys))
     backlog = count_backlog(desk.s3, desk.settings, [*keys, *taken.batches], now=now(), run_id=desk.run_id)
     backlog = replace(backlog, archives_go_on=taken.goes_on)
     decision = choose(backlog, known, desk.settings, now=now())

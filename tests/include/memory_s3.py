@@ -128,13 +128,19 @@ class MemoryS3:
         assert operation == "list_objects_v2"
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str = "") -> Iterator[dict[str, Any]]:
+    def paginate(self, *, Bucket: str, Prefix: str = "", Delimiter: str = "") -> Iterator[dict[str, Any]]:
         with self._call("list_objects_v2", Bucket, Prefix) as objects:
             found = [
                 {"Key": key, "ETag": of[-1].etag, "Size": len(of[-1].body), "LastModified": MODIFIED}
                 for key, of in sorted(objects.items(), key=lambda item: item[0].encode())
                 if key.startswith(Prefix)
             ]
+        if Delimiter:
+            rests = [item["Key"].removeprefix(Prefix).partition(Delimiter) for item in found]
+            folders = dict.fromkeys(Prefix + name + Delimiter for name, delimiter, _ in rests if delimiter)
+            single = [item for item, (_, delimiter, _) in zip(found, rests, strict=True) if not delimiter]
+            yield {"Contents": single, "CommonPrefixes": [{"Prefix": name} for name in folders]}
+            return
         yield from ({"Contents": found[start : start + 1_000]} for start in range(0, len(found), 1_000))
         if not found:
             yield {}

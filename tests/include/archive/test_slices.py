@@ -6,7 +6,7 @@ import pytest
 
 from include import layout
 from include.archive.archives import Archive, list_archives, pending_of, queue_archive, set_going
-from include.archive.slices import clear_cancelled, next_slice
+from include.archive.slices import Slice, clear_cancelled, next_slice, pending_archives
 from include.batches import read_batch
 from include.model_state import ModelState
 from include.outcomes import read_outcomes, write_part, write_preflight
@@ -33,6 +33,10 @@ def queue(s3: MemoryS3, settings: Settings, name: str, *, batches: int, batch_si
     return archive_id
 
 
+def take(s3: MemoryS3, settings: Settings, state: ModelState, *, most_batches: int) -> Slice:
+    return next_slice(s3, settings, state, pending_archives(s3, settings), most_batches=most_batches)
+
+
 def taken(keys: tuple[str, ...]) -> Counter[str | None]:
     return Counter(map(layout.archive_of, keys))
 
@@ -40,40 +44,40 @@ def taken(keys: tuple[str, ...]) -> Counter[str | None]:
 class TestASlice:
     def test_it_is_what_the_model_labels_in_its_minutes(self, s3: MemoryS3, settings: Settings) -> None:
         stock = queue(s3, settings, "stock", batches=9)
-        found = next_slice(s3, settings, ONE_A_SECOND, most_batches=1_000)
+        found = take(s3, settings, ONE_A_SECOND, most_batches=1_000)
         assert found.batches == tuple(pending_of(s3, FINAL, stock))[:6]
         assert found.goes_on
 
     def test_with_the_most_units_allowed(self, s3: MemoryS3, build_settings: BuildSettings) -> None:
         settings = build_settings(archive_minutes=1, inference_units_max=3)
         queue(s3, settings, "stock", batches=20)
-        assert len(next_slice(s3, settings, ONE_A_SECOND, most_batches=1_000).batches) == 18
+        assert len(take(s3, settings, ONE_A_SECOND, most_batches=1_000).batches) == 18
 
     def test_the_last_one_says_so(self, s3: MemoryS3, settings: Settings) -> None:
         queue(s3, settings, "stock", batches=6)
-        found = next_slice(s3, settings, ONE_A_SECOND, most_batches=1_000)
+        found = take(s3, settings, ONE_A_SECOND, most_batches=1_000)
         assert (len(found.batches), found.goes_on) == (6, False)
 
     def test_a_slow_model_still_gets_a_batch(self, s3: MemoryS3, settings: Settings) -> None:
         queue(s3, settings, "stock", batches=3)
-        found = next_slice(s3, settings, ModelState(images_per_second=0.01), most_batches=1_000)
+        found = take(s3, settings, ModelState(images_per_second=0.01), most_batches=1_000)
         assert (len(found.batches), found.goes_on) == (1, True)
 
     def test_there_are_never_more_than_the_run_maps(self, s3: MemoryS3, settings: Settings) -> None:
         queue(s3, settings, "stock", batches=6)
-        found = next_slice(s3, settings, ONE_A_SECOND, most_batches=2)
+        found = take(s3, settings, ONE_A_SECOND, most_batches=2)
         assert (len(found.batches), found.goes_on) == (2, True)
-        none = next_slice(s3, settings, ONE_A_SECOND, most_batches=0)
+        none = take(s3, settings, ONE_A_SECOND, most_batches=0)
         assert (none.batches, none.goes_on) == ((), True)
 
     def test_a_cap_on_a_runs_minutes_is_one_on_its_slice(self, s3: MemoryS3, build_settings: BuildSettings) -> None:
         settings = build_settings(archive_minutes=30, max_model_minutes=1, inference_units_max=1)
         queue(s3, settings, "stock", batches=9)
-        assert len(next_slice(s3, settings, ONE_A_SECOND, most_batches=1_000).batches) == 6
+        assert len(take(s3, settings, ONE_A_SECOND, most_batches=1_000).batches) == 6
 
     def test_archives_take_turns(self, s3: MemoryS3, settings: Settings) -> None:
         ids = [queue(s3, settings, name, batches=count) for name, count in zip("abcde", (9, 9, 9, 1, 9), strict=True)]
-        found = next_slice(s3, settings, ONE_A_SECOND, most_batches=1_000)
+        found = take(s3, settings, ONE_A_SECOND, most_batches=1_000)
         assert taken(found.batches) == {ids[0]: 2, ids[1]: 1, ids[2]: 1, ids[3]: 1, ids[4]: 1}
 
     def test_finished_archives_cost_no_request(self, s3: MemoryS3, settings: Settings) -> None:
@@ -82,7 +86,7 @@ class TestASlice:
         for key in s3.keys(FINAL, layout.PENDING):
             s3.delete_object(Bucket=FINAL, Key=key)
         s3.calls.clear()
-        assert next_slice(s3, settings, ONE_A_SECOND, most_batches=1_000).batches == ()
+        assert take(s3, settings, ONE_A_SECOND, most_batches=1_000).batches == ()
         assert len(s3.calls) == 1
         assert len(list_archives(s3, FINAL)) == 3
 
@@ -90,15 +94,15 @@ class TestASlice:
     def test_what_is_not_to_go_on_waits(self, s3: MemoryS3, settings: Settings, going: str) -> None:
         stock, other = queue(s3, settings, "stock", batches=3), queue(s3, settings, "other", batches=3)
         set_going(s3, FINAL, stock, going)  # type: ignore[arg-type]
-        found = next_slice(s3, settings, ONE_A_SECOND, most_batches=1_000)
+        found = take(s3, settings, ONE_A_SECOND, most_batches=1_000)
         assert taken(found.batches) == {other: 3}
         assert not found.goes_on
 
     def test_one_whose_record_is_gone_goes_on_all_the_same(self, s3: MemoryS3, settings: Settings) -> None:
         stock = queue(s3, settings, "stock", batches=1)
         s3.delete_object(Bucket=FINAL, Key=layout.archive(stock))
-        assert taken(next_slice(s3, settings, ONE_A_SECOND, most_batches=1_000).batches) == {stock: 1}
-        assert clear_cancelled(s3, settings, threads=1) == 0
+        assert taken(take(s3, settings, ONE_A_SECOND, most_batches=1_000).batches) == {stock: 1}
+        assert clear_cancelled(s3, settings, pending_archives(s3, settings)) == 0
 
 
 class TestCancelled:
@@ -108,7 +112,7 @@ class TestCancelled:
         write_preflight(s3, FINAL, batch_id, [ready(image("stock/0.jpg"))])
         s3.put_object(Bucket=FINAL, Key=layout.staged(batch_id, 1), Body=b"")
         set_going(s3, FINAL, stock, "cancelled")
-        assert clear_cancelled(s3, settings, threads=1) == 3
+        assert clear_cancelled(s3, settings, pending_archives(s3, settings)) == 3
         assert list(pending_of(s3, FINAL, stock)) == []
         assert len(list(pending_of(s3, FINAL, other))) == 2
         assert s3.keys(FINAL, layout.OUTCOMES) == s3.keys(FINAL, layout.STAGED) == []
@@ -121,7 +125,7 @@ class TestCancelled:
         write_part(s3, FINAL, batch.batch_id, [outcome(each) for each in batch.images[:4]], number=0)
         set_going(s3, FINAL, stock, "cancelled")
         for _ in range(2):  # again and again, until it is published
-            clear_cancelled(s3, settings, threads=1)
+            clear_cancelled(s3, settings, pending_archives(s3, settings))
             left = read_batch(s3, FINAL, first)
             assert left
             assert left.images == batch.images[:4]
@@ -131,5 +135,5 @@ class TestCancelled:
     def test_without_one_nothing_is_read(self, s3: MemoryS3, settings: Settings) -> None:
         queue(s3, settings, "stock", batches=1)
         before = s3.contents(FINAL)
-        assert clear_cancelled(s3, settings, threads=1) == 0
+        assert clear_cancelled(s3, settings, pending_archives(s3, settings)) == 0
         assert s3.contents(FINAL) == before

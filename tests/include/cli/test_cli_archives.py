@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from include.archive.archives import Archive, ArchiveRun, queue_archive, read_archive, record_run
-from include.archive.slices import clear_cancelled
+from include.archive.slices import clear_cancelled, pending_archives
 from local_stack.seed import FINAL_BUCKET
 from tests.include.cli.conftest import Account, document, typed
 from tests.include.samples import NOW, images
@@ -50,7 +50,7 @@ def test_pausing_resuming_and_cancelling_are_one_command_each(account: Account, 
 def test_what_has_nothing_left_is_not_open(account: Account, stock: str) -> None:
     assert len(document("archives", "--open")["archives"]) == 1
     typed("archives", "cancel", stock)
-    clear_cancelled(account.s3, account.settings, threads=4)
+    clear_cancelled(account.s3, account.settings, pending_archives(account.s3, account.settings))
     assert document("archives", "--open") == {"archives": []}
     assert len(document("archives")["archives"]) == 1
 
