@@ -9,7 +9,7 @@ is, ranges that touch leave nothing out. It works on folders as on a flat heap o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,7 +35,7 @@ class KeyRange:
     pages: int = 0
 
 
-def list_prefix(s3: Any, uri: str, threads: int, skipped: Skipped) -> Iterator[pa.Table]:
+def list_prefix(s3: Any, uri: str, threads: int, skipped: Skipped) -> Generator[pa.Table, None, None]:
     """Tables of ``FOUND``, a listing's page each, in an order that follows from what is there (but not the keys' order).
 
     Ranges take turns, and each reads one page ahead: so many pages are in memory at most, however many there are.
