@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,10 @@ def test_a_terminal_that_knows_only_ascii_is_no_reason_to_fail(account: Account,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
+
+
+def test_the_readme_names_every_command_there_is() -> None:
+    day = (ROOT / "README.md").read_text().partition("## Every day")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", day, flags=re.MULTILINE)
+    named = {word for row in rows for span in re.findall(r"`([^`]+)`", row) for word in span.split()}
+    assert {word for command in COMMANDS for word in command} - named == set()
