@@ -135,6 +135,8 @@ class TestRefused:
     def test_an_inventory_of_a_bucket_that_is_not_allowed(self, s3: MemoryS3, make_plan: MakePlan) -> None:
         put_inventory(s3, "CSV", [row("a.jpg")], sourceBucket="elsewhere")
         self.refused(make_plan, s3, "Not allowed: bucket elsewhere", source="inventory", uri=URI)
+        # What can be refused at once does not wait for gigabytes of data files.
+        assert [key for operation, _, key in s3.calls if operation == "get_object" and "/data/" in key] == []
 
     def test_a_bucket_of_another_region(self, s3: MemoryS3, make_plan: MakePlan) -> None:
         s3.region = "eu-central-1"
