@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from include.cli import runs
 from include.settings import PREFIX
 from tests.include.cli.conftest import Account, document, typed
 
@@ -100,6 +101,18 @@ def test_what_may_not_be_done_is_one_sentence(account: Account) -> None:
     said = typed("runs")
     assert (said.status, said.err.count("\n")) == (1, 1)
     assert "AccessDenied" in said.err
+
+
+def test_an_interrupted_command_says_that_it_may_be_typed_again(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "read_runs", interrupted)
+    said = typed("runs")
+    assert (said.status, said.out) == (130, "")
+    assert said.err.startswith("Interrupted.")
 
 
 def test_the_audit_is_passed_on_to(account: Account) -> None:

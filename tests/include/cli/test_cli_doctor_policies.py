@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from include.cli.doctor_buckets import announces, keeps_quiet
-from include.cli.doctor_queue import lets_s3_send
+from include.cli.doctor_notifications import announces, keeps_quiet
+from include.cli.doctor_policy import lets_s3_send
 from tests.include.cli.aws_cli import call_of
 
 QUEUE = "arn:aws:sqs:us-east-1:123456789012:uploads"
