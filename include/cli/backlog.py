@@ -1,8 +1,8 @@
 """What waits to be labelled, and what the next run would do about it.
 
 Messages are as SQS counts them: about right, and up to a minute late. Pending batches are counted by their keys, by who asked for
-them; up to 20 are read as well, more with --images (10,000 images take about 0.1 s). What is read shows images, batches that
-were tried in vain, and what the next scheduled run would decide, the messages counted as an image each. Changes nothing.
+them; up to 20 are read as well, more with --images (10,000 images take a quarter of a second). What is read shows images, batches
+that were tried in vain, and what the next scheduled run would decide, each message counted as an image. Changes nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def show(chosen: argparse.Namespace) -> Answer:
     images = _count_images(s3, settings, keys) if is_read else None
     pending = by_origin(keys, images)
     tried = _count_tried(s3, settings, keys) if is_read else None
-    decision = _next_decision(s3, settings, keys, messages["waiting"] or 0, now) if is_read else None
+    decision = None
+    if images is not None:
+        readable = [key for key in keys if key in images]
+        decision = _next_decision(s3, settings, readable, messages["waiting"] or 0, now)
     document = {
         "messages": messages,
         "pending": [

@@ -33,13 +33,15 @@ def lets_s3_send(attributes: Mapping[str, str], *, queue_url: str, bucket_arn: s
     kept = [each for each, verdict in zip(statements, judged, strict=True) if verdict not in ("denied", "anybody")]
     mend = set_queue(queue_url, Policy=json.dumps({"Version": "2012-10-17", **policy, "Statement": [*kept, wanted]}))
     if "denied" in judged:
-        return Check(AREA, name, "failed", "a statement denies sending: uploads are not announced", mend)
+        found = "a statement denies sending: uploads are not announced; the command takes that statement out"
+        return Check(AREA, name, "failed", found, mend)
     if "perhaps denied" in judged:
         return Check(AREA, name, "warning", "a statement denies sending on a condition that cannot be judged here")
     if "allowed" in judged:
         return Check(AREA, name, "ok", f"lets S3 send for {bucket_arn}")
     if "anybody" in judged:
-        return Check(AREA, name, "warning", "lets anybody's bucket send: name yours in aws:SourceArn", mend)
+        found = "lets anybody's bucket send; the command puts one that names yours in place of that statement"
+        return Check(AREA, name, "warning", found, mend)
     if "perhaps" in judged:
         return Check(AREA, name, "warning", "lets S3 send on a condition that cannot be judged here")
     return Check(AREA, name, "failed", f"no statement lets S3 send for {bucket_arn}: uploads are not announced", mend)
@@ -63,7 +65,7 @@ def _judge(statement: Mapping[str, Any], queue_arn: str, bucket_arn: str, accoun
     if denies:
         return "denied"
     names = {key.lower() for conditions in statement.get("Condition", {}).values() for key in conditions}
-    return "allowed" if "aws:sourcearn" in names else "anybody"
+    return "allowed" if names & {"aws:sourcearn", "aws:sourceaccount"} else "anybody"
 
 
 def _is_of_s3(statement: Mapping[str, Any]) -> bool:

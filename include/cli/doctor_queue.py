@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from include.cli.doctor_checks import Check, Patient, Result, looked_up, tried, typed
+from include.cli.doctor_checks import Check, Patient, Result, tried, typed
 from include.cli.doctor_policy import AREA, lets_s3_send, queue_attributes, set_queue
 from include.drain import VISIBILITY_SECONDS
 
@@ -32,8 +32,16 @@ def check_queue(patient: Patient) -> Iterator[Check]:
             AREA, "queue", "failed", "S3 announces to no FIFO queue: use a standard one, and set LABELS_QUEUE_URL"
         )
     arn = patient.queue_arn(url)
-    found = tried(patient, AREA, "sqs:GetQueueAttributes", arn, lambda: _attributes(sqs, url))
-    yield found
+    attributes: dict[str, str] = {}
+    make = _create(url.rpartition("/")[2])
+    yield tried(
+        patient,
+        AREA,
+        "sqs:GetQueueAttributes",
+        arn,
+        lambda: attributes.update(_attributes(sqs, url)),
+        mend=make,
+    )
     yield Check(AREA, "sqs:ReceiveMessage", "not tried", "a message that is received counts as tried")
     for action, call in (
         ("sqs:DeleteMessage", lambda: sqs.delete_message(QueueUrl=url, ReceiptHandle=NO_HANDLE)),
@@ -43,10 +51,9 @@ def check_queue(patient: Patient) -> Iterator[Check]:
         ),
     ):
         yield tried(patient, AREA, action, arn, call, expected=NO_SUCH_HANDLE)
-    if found.result != "ok":
+    if not attributes:
         yield Check(AREA, "settings", "not tried", "they cannot be read without sqs:GetQueueAttributes")
         return
-    attributes = _attributes(sqs, url)
     yield from _settings(patient, attributes)
     yield lets_s3_send(
         attributes,
@@ -124,22 +131,22 @@ def _dead_letters(patient: Patient, attributes: Mapping[str, str]) -> Iterator[C
         "" if enough else set_queue(url, RedrivePolicy=_policy(dead)),
     )
     account, name = dead.split(":")[-2:]
-    found: dict[str, str] = {}
-
-    def look_for() -> None:
-        found["url"] = sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
-
-    yield tried(patient, DEAD, "sqs:GetQueueUrl", dead, look_for, mend=_create(name))
     yield Check(DEAD, "sqs:SendMessage", "not tried", "a message would be sent")
-    if "url" not in found:
-        return
-    looked, problem = looked_up(
-        DEAD, "sqs:GetQueueAttributes", "sqs:GetQueueAttributes", lambda: dict(_attributes(sqs, found["url"]))
+    its: dict[str, str] = {}
+    by_name = {"QueueName": name, "QueueOwnerAWSAccountId": account}
+    yield tried(
+        patient,
+        DEAD,
+        "sqs:GetQueueUrl",
+        dead,
+        lambda: its.update(url=sqs.get_queue_url(**by_name)["QueueUrl"]),
+        mend=_create(name),
     )
-    yield tried(patient, DEAD, "sqs:GetQueueAttributes", dead, lambda: _attributes(sqs, found["url"]))
-    if looked is None or problem:
+    if its:
+        yield tried(patient, DEAD, "sqs:GetQueueAttributes", dead, lambda: its.update(_attributes(sqs, its["url"])))
+    if "MessageRetentionPeriod" not in its:
         return
-    waiting, retention = int(looked["ApproximateNumberOfMessages"]), int(looked["MessageRetentionPeriod"])
+    waiting, retention = int(its["ApproximateNumberOfMessages"]), int(its["MessageRetentionPeriod"])
     yield Check(
         DEAD,
         "messages",
@@ -155,7 +162,7 @@ def _dead_letters(patient: Patient, attributes: Mapping[str, str]) -> Iterator[C
         "retention",
         result,
         f"messages live {_lasting(retention)}, counted from their upload" + ("" if longer else ": longer in the queue"),
-        "" if longer else set_queue(found["url"], MessageRetentionPeriod=14 * DAY),
+        "" if longer else set_queue(its["url"], MessageRetentionPeriod=14 * DAY),
     )
 
 

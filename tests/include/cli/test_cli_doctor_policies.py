@@ -55,6 +55,8 @@ def judged(*statements: dict[str, Any]) -> str:
         ({"Action": "*", "Principal": "*"}, "ok"),
         ({"Condition": {"StringLike": {"AWS:SourceArn": ["arn:aws:s3:::other", "arn:aws:s3:::in*"]}}}, "ok"),
         ({"Condition": {"ArnEqualsIfExists": {"aws:SourceArn": BUCKET}}}, "ok"),
+        ({"Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}}}, "ok"),
+        ({"Condition": {"Bool": {"aws:SecureTransport": "true"}}}, "warning"),
         ({"Resource": f"{QUEUE}-dead"}, "failed"),
         ({"Action": "sqs:ReceiveMessage"}, "failed"),
         ({"Principal": {"Service": "sns.amazonaws.com"}}, "failed"),
