@@ -59,9 +59,11 @@ def parse_lines(block: bytes, first_line: int, *, allowed: Collection[str], url_
     raw = _split(block)
     broken: list[Broken] = []
     texts, good = _as_text(raw)
-    broken += [(first_line + row, NO_UTF8, _shown(raw[row].as_py())) for row in np.flatnonzero(~good).tolist()]
-    blank = pc.or_(pc.match_substring_regex(texts, r"\A\s*\z"), pc.starts_with(texts, "#"))
-    rows = np.flatnonzero(good & ~_bools(blank))
+    is_comment = _bools(pc.starts_with(raw, "#"))
+    wrong = np.flatnonzero(~good & ~is_comment)
+    broken += [(first_line + row, NO_UTF8, _shown(raw[row].as_py())) for row in wrong.tolist()]
+    is_blank = _bools(pc.match_substring_regex(texts, r"\A\s*\z"))
+    rows = np.flatnonzero(good & ~is_comment & ~is_blank)
     if first_line == 1 and len(rows) and _is_header(texts[int(rows[0])].as_py()):
         rows = rows[1:]
     reader = _Reader(texts, rows)

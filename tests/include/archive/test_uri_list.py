@@ -94,6 +94,10 @@ class TestForms:
         s3.put_object(Bucket=REPORTS, Key="list.csv", Body=mark + body)
         assert planned_keys(s3, make_plan(**asked)) == ["plain.jpg", "with space.jpg"]
 
+    def test_a_comment_may_be_in_any_encoding(self, s3: MemoryS3, make_plan: MakePlan, asked: dict[str, Any]) -> None:
+        put_list(s3, "# für den Laden".encode("latin-1"), "archive,plain.jpg")
+        assert planned_keys(s3, make_plan(**asked)) == ["plain.jpg"]
+
     def test_gzipped(self, s3: MemoryS3, make_plan: MakePlan, asked: dict[str, Any]) -> None:
         # In two members, as tools write it that append.
         put_list(s3, gzip.compress(b"archive,plain.jpg\n") + gzip.compress(b"archive,with+space.jpg"), end=b"")
