@@ -6,6 +6,7 @@ reaches the terminal.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -119,7 +120,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], No
 @contextmanager
 def warnings_shown() -> Iterator[None]:
     """What the library warns of goes to standard error, cleaned."""
-    handler = _Cleaned(sys.stderr)
+    handler = _CleanedLog(sys.stderr)
     handler.setLevel(logging.WARNING)
     logger = logging.getLogger("include")
     logger.addHandler(handler)
@@ -129,7 +130,17 @@ def warnings_shown() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-class _Cleaned(logging.StreamHandler[TextIO]):
+class Cleaned(io.TextIOBase):
+    """A stream on which others write: line by line, what a terminal would act on is spelt out."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write("\n".join(clean(each) for each in text.split("\n")))
+
+
+class _CleanedLog(logging.StreamHandler[TextIO]):
     def format(self, record: logging.LogRecord) -> str:
         return clean(record.getMessage())
 

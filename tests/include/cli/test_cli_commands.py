@@ -116,12 +116,14 @@ def test_an_interrupted_command_says_that_it_may_be_typed_again(
 
 
 def test_the_audit_is_passed_on_to(account: Account) -> None:
-    account.s3.put_object(Bucket=account.settings.source_bucket, Key="never announced.jpg", Body=b"x")
+    key = "never \x1b[2J announced.jpg"
+    account.s3.put_object(Bucket=account.settings.source_bucket, Key=key, Body=b"x")
     account.sqs.purge_queue(QueueUrl=account.queue)
     for name in ("audit", "reconcile"):
         said = typed(name, "--grace-minutes", "0")
         assert said.status == 1
         assert "unprocessed" in said.out
+        assert "never \\x1b[2J announced.jpg" in said.out
     found = typed("--json", "audit", "--grace-minutes", "0", "--queue-unprocessed")
     assert found.document["findings"]["unprocessed"]["count"] == 1
     assert document("backlog")["images"] == 1
