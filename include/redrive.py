@@ -27,7 +27,10 @@ IMAGES_TOGETHER: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """An image in quarantine. ``code`` and ``message`` are the reason; ``reason_key`` is the object that says it."""
+    """An image in quarantine. ``code`` and ``message`` are the reason; ``reason_key`` is the object that says it.
+
+    ``reason_etag`` has its quotes, as conditions want it.
+    """
 
     bucket: str
     key: str
@@ -35,10 +38,10 @@ class Quarantined:
     code: str
     message: str
     reason_key: str
-    reason_etag: str = ""
-    size_bytes: int = 0
-    origin: str = ""
-    run_id: str = ""
+    reason_etag: str
+    size_bytes: int
+    origin: str
+    run_id: str
 
 
 def find_quarantined(

@@ -38,7 +38,7 @@ PROGRAMS = ("aws", "python", "airflow", "export")
 AWS_S3_COMMANDS = {"ls": {"recursive", "human-readable"}, "cp": set(), "mv": set(), "rm": {"recursive"}}
 AWS_OPTIONS = {"output", "query"}
 # Commands of the pipeline's own that the text names.
-OUR_COMMANDS = {"hold", "release", "redrive", "model"}
+OUR_COMMANDS = {"release", "redrive"}
 # Errors of AWS that stand nowhere in the source, since no code asks for them.
 AWS_ERRORS = {"ExpiredToken", "ExpiredTokenException", "AccessDeniedException"}
 

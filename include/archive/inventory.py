@@ -1,35 +1,28 @@
 """An S3 Inventory: what AWS has listed already, in CSV, ORC or Parquet, cheaper than any listing of our own.
 
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html has the manifest,
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory.html the columns.
+Its columns: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory.html
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.orc as pa_orc
 import pyarrow.parquet as pq
-from botocore.exceptions import ClientError
 
-from include import objects
 from include.archive import percent
 from include.archive.ahead import in_order
 from include.archive.found import ARCHIVED, IN_GLACIER, Skipped
+from include.archive.manifest import CHUNK_BYTES, DataFile, Inventory, fetch
 from include.archive.request import FOUND
 from include.errors import SelectionError
-from include.parallel import in_parallel
-from include.selection import split_uri
 
 # Column of ORC and Parquet: what CSV and the inventory's settings call it.
 NAMES: Final = {
@@ -60,61 +53,27 @@ INCOMPLETE: Final = "without an ETag, size or date in the inventory"
 # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/intelligent-tiering-overview.html).
 ARCHIVE_TIERS: Final = {"ARCHIVE", *ARCHIVED, "ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS"}
 
-CHUNK_BYTES: Final = 1024**2
 CSV_BLOCK_BYTES: Final = 4 * 1024**2
 ROWS_AT_A_TIME: Final = 65_536
 # One is read while the next one comes.
 FILES_AT_A_TIME: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    key: str
-    size: int
-    md5: str
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """A manifest. ``columns``: names of the columns in the order of CSV's, empty for files that tell themselves."""
-
-    uri: str
-    source_bucket: str
-    data_bucket: str
-    file_format: str
-    columns: tuple[str, ...]
-    files: tuple[DataFile, ...]
-
-
-def open_inventory(s3: Any, uri: str, threads: int) -> Inventory:
-    """Read the manifest, and see that every file is there, whole, and as the manifest says.
-
-    :param uri: of its ``manifest.json``.
-    :raises SelectionError: naming the file that is wrong.
-    """
-    inventory = _parsed(uri, _manifest(s3, uri))
-    if inventory.file_format not in _READERS:
-        raise SelectionError(f"{uri}: fileFormat {inventory.file_format!r} is none of CSV, ORC and Parquet.")
-    if inventory.columns:
-        _check_columns(uri, inventory.columns)
-    # Read to the end once before anything of them is used: a plan of half an inventory is worse than none.
-    in_parallel(lambda file: _fetch(s3, inventory, file, None), inventory.files, threads=threads)
-    return inventory
-
-
-def read_inventory(s3: Any, inventory: Inventory, skipped: Skipped) -> Iterator[pa.Table]:
+def read_inventory(s3: Any, inventory: Inventory, skipped: Skipped) -> Generator[pa.Table, None, None]:
     """Tables of ``FOUND``: each object's latest version, where it can be read.
 
     Data files come to a temporary folder, one or two at a time.
 
     :raises SelectionError: naming a file that cannot be read, or a column that is missing.
     """
+    if inventory.columns:
+        _check_columns(inventory.uri, inventory.columns)
 
     def download(numbered: tuple[int, DataFile]) -> Path:
         number, file = numbered
         local = Path(folder) / str(number)
         with local.open("wb") as to:
-            _fetch(s3, inventory, file, to)
+            fetch(s3, inventory, file, to)
         return local
 
     with (
@@ -132,75 +91,6 @@ def read_inventory(s3: Any, inventory: Inventory, skipped: Skipped) -> Iterator[
                     "Take the next inventory, or the one before."
                 ) from err
             local.unlink()
-
-
-def _manifest(s3: Any, uri: str) -> bytes:
-    bucket, key = split_uri(uri)
-    if not key.endswith("manifest.json"):
-        raise SelectionError(
-            f"{uri} is no manifest.json: give the one of the inventory to use (there is one a day or week)."
-        )
-    found = objects.read(s3, bucket, key)
-    if found is None:
-        raise SelectionError(f"{uri} does not exist. The first inventory takes up to 48 hours.")
-    checksum_uri = uri.removesuffix("json") + "checksum"
-    checksum = objects.read(s3, bucket, key.removesuffix("json") + "checksum")
-    if checksum is None:
-        raise SelectionError(f"{checksum_uri} does not exist: it is written last, so the inventory is not whole yet.")
-    if _md5(found[0]).hexdigest() != checksum[0].decode(errors="replace").strip().lower():
-        raise SelectionError(
-            f"{uri} is not what {checksum_uri} says: it was changed or cut short. Take another inventory."
-        )
-    return found[0]
-
-
-def _parsed(uri: str, body: bytes) -> Inventory:
-    try:
-        manifest = json.loads(body)
-        file_format = str(manifest["fileFormat"]).upper()
-        return Inventory(
-            uri=uri,
-            source_bucket=str(manifest["sourceBucket"]),
-            data_bucket=str(manifest["destinationBucket"]).rpartition(":")[2],
-            file_format=file_format,
-            columns=tuple(name.strip() for name in manifest["fileSchema"].split(",")) if file_format == "CSV" else (),
-            files=tuple(DataFile(str(of["key"]), int(of["size"]), str(of["MD5checksum"])) for of in manifest["files"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as err:
-        raise SelectionError(f"{uri} is no manifest of an S3 Inventory ({type(err).__name__}: {err}).") from err
-
-
-def _fetch(s3: Any, inventory: Inventory, file: DataFile, to: IO[bytes] | None) -> None:
-    """Read a data file to its end, and compare."""
-    uri = f"s3://{inventory.data_bucket}/{file.key}"
-    try:
-        body = s3.get_object(Bucket=inventory.data_bucket, Key=file.key)["Body"]
-    except ClientError as err:
-        if objects.is_missing(err):
-            raise SelectionError(
-                f"{uri} does not exist, but {inventory.uri} names it: a lifecycle rule may have deleted it (take a newer "
-                "inventory), or the inventory's destination prefix ends with a slash (S3 then writes // and names /)."
-            ) from err
-        if objects.is_denied(err):
-            raise SelectionError(
-                f"{uri} may not be read by the role of the Airflow connection (s3:GetObject)."
-            ) from err
-        raise
-    digest, size = _md5(), 0
-    while chunk := body.read(CHUNK_BYTES):
-        digest.update(chunk)
-        size += len(chunk)
-        if to is not None:
-            to.write(chunk)
-    if digest.hexdigest() != file.md5.lower():
-        raise SelectionError(
-            f"{uri} is not what {inventory.uri} says: MD5 {digest.hexdigest()} of {size:,} bytes instead of {file.md5} of "
-            f"{file.size:,}. It was changed or cut short: take another inventory."
-        )
-
-
-def _md5(body: bytes = b"") -> Any:
-    return hashlib.md5(body, usedforsecurity=False)
 
 
 def _check_columns(uri: str, columns: tuple[str, ...] | list[str]) -> None:

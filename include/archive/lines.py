@@ -59,9 +59,11 @@ def parse_lines(block: bytes, first_line: int, *, allowed: Collection[str], url_
     raw = _split(block)
     broken: list[Broken] = []
     texts, good = _as_text(raw)
-    broken += [(first_line + row, NO_UTF8, _shown(raw[row].as_py())) for row in np.flatnonzero(~good).tolist()]
-    blank = pc.or_(pc.match_substring_regex(texts, r"\A\s*\z"), pc.starts_with(texts, "#"))
-    rows = np.flatnonzero(good & ~_bools(blank))
+    is_comment = _bools(pc.starts_with(raw, "#"))
+    wrong = np.flatnonzero(~good & ~is_comment)
+    broken += [(first_line + row, NO_UTF8, _shown(raw[row].as_py())) for row in wrong.tolist()]
+    is_blank = _bools(pc.match_substring_regex(texts, r"\A\s*\z"))
+    rows = np.flatnonzero(good & ~is_comment & ~is_blank)
     if first_line == 1 and len(rows) and _is_header(texts[int(rows[0])].as_py()):
         rows = rows[1:]
     reader = _Reader(texts, rows)
@@ -70,18 +72,15 @@ def parse_lines(block: bytes, first_line: int, *, allowed: Collection[str], url_
     reader.read_all(_QUOTED_ROW)
     broken += [(first_line + row, problem, text) for row, problem, text in reader.read_the_rest()]
     table, bad = _decoded(reader, url_encoded)
-    checks = [(_bools(pc.equal(table["key"], "")), "has no key")]
-    checks += [
-        (_bools(pc.greater(pc.binary_length(table["key"]), MAX_KEY_BYTES)), "has a key that is longer than 1,024 bytes")
-    ]
-    checks += [
-        (
-            ~_bools(pc.is_in(table["bucket"], pa.array(sorted(allowed), pa.string()))),
-            "names a bucket that is not allowed",
-        )
+    too_long = pc.greater(pc.binary_length(table["key"]), MAX_KEY_BYTES)
+    is_allowed = pc.is_in(table["bucket"], pa.array(sorted(allowed), pa.string()))
+    checks = [
+        *bad,
+        (_bools(too_long), "has a key that is longer than 1,024 bytes"),
+        (~_bools(is_allowed), "names a bucket that is not allowed"),
     ]
     stays = np.ones(table.num_rows, dtype=np.bool_)
-    for fails, problem in bad + checks:
+    for fails, problem in checks:
         for number in np.flatnonzero(fails & stays).tolist():
             row = table["line"][number].as_py()
             broken.append((first_line + row, problem, texts[row].as_py()))

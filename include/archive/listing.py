@@ -9,9 +9,9 @@ is, ranges that touch leave nothing out. It works on folders as on a flat heap o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from include.archive.found import Skipped, found_table, readable
 from include.layout import MAX_KEY_BYTES
 from include.selection import split_uri
 
-# A range that has given so many pages since it was cut may be cut again: looking for a place costs some 30 requests.
+# A range that has given so many pages since it was cut may be cut again: looking for places costs some requests, too.
 PAGES_BEFORE_A_CUT: Final = 8
 _LAST_CHARACTER: Final = 0x10FFFF
 _BEFORE_SURROGATES: Final = 0xD7FF
@@ -28,14 +28,18 @@ _BEFORE_SURROGATES: Final = 0xD7FF
 
 @dataclass(frozen=True, slots=True)
 class KeyRange:
-    """Keys after ``after``, up to ``upto`` and with it (None: to the end). ``pages``: given since it was cut."""
+    """Keys after ``after``, up to ``upto`` and with it (None: to the end).
+
+    ``pages``: given since it was cut. ``shared``: so many first characters are all its keys', as far as is known.
+    """
 
     after: str
     upto: str | None
+    shared: int
     pages: int = 0
 
 
-def list_prefix(s3: Any, uri: str, threads: int, skipped: Skipped) -> Iterator[pa.Table]:
+def list_prefix(s3: Any, uri: str, threads: int, skipped: Skipped) -> Generator[pa.Table, None, None]:
     """Tables of ``FOUND``, a listing's page each, in an order that follows from what is there (but not the keys' order).
 
     Ranges take turns, and each reads one page ahead: so many pages are in memory at most, however many there are.
@@ -53,11 +57,11 @@ def list_prefix(s3: Any, uri: str, threads: int, skipped: Skipped) -> Iterator[p
         inside = [item for item in items if part.upto is None or item["Key"] <= part.upto]
         if not answer["IsTruncated"] or len(inside) < len(items):
             return inside, None
-        return inside, KeyRange(items[-1]["Key"], part.upto, part.pages + 1)
+        return inside, replace(part, after=items[-1]["Key"], pages=part.pages + 1)
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
         waiting: deque[Future[tuple[list[dict[str, Any]], KeyRange | None]]] = deque(
-            [pool.submit(page, KeyRange("", None, PAGES_BEFORE_A_CUT))]
+            [pool.submit(page, KeyRange("", None, len(prefix), PAGES_BEFORE_A_CUT))]
         )
         while waiting:
             items, rest = waiting.popleft().result()
@@ -76,7 +80,7 @@ def _cut(s3: Any, bucket: str, prefix: str, whole: KeyRange, most: int) -> list[
     Code points order as S3's UTF-8 does.
     """
     places: list[str] = []
-    depth = len(prefix)
+    depth = whole.shared
     while depth < len(whole.after) and not places:
         known = whole.after
         while len(places) < most - 1:
@@ -87,8 +91,9 @@ def _cut(s3: Any, bucket: str, prefix: str, whole: KeyRange, most: int) -> list[
             places.append(first[: depth + 1])
             known = first
         depth += 1
-    ends = [*places, whole.upto]
-    return [KeyRange(after, upto) for after, upto in zip([whole.after, *places], ends, strict=True)]
+    shared = [depth] * len(places) + [depth - 1 if len(places) == most - 1 else depth]
+    ranges = zip([whole.after, *places], [*places, whole.upto], shared, strict=True)
+    return [KeyRange(after, upto, characters) for after, upto, characters in ranges]
 
 
 def _beyond(key: str, depth: int) -> str | None:

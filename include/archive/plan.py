@@ -29,7 +29,7 @@ from include.archive.found import Skipped
 from include.archive.parts import Parts, Progress, broken_lines_key, plan_key
 from include.archive.published import Known, read_published, selected
 from include.archive.request import FOUND, ArchiveRequest
-from include.archive.source import Source, open_source
+from include.archive.source import Source, check_readable, open_source
 from include.archive.uri_list import BROKEN
 from include.errors import SelectionError, TransientError
 from include.images import ImageRef
@@ -139,6 +139,8 @@ def plan_archive(
         )
         is_cut = False
         for table in _chosen(source, filters, request, known, skipped):
+            if not parts.images and table.num_rows:
+                check_readable(s3, *(table[name][0].as_py() for name in ("bucket", "key")))
             room = (request.limit or parts.images + table.num_rows) - parts.images
             skipped[f"beyond the limit of {request.limit or 0:,}"] += max(0, table.num_rows - room)
             parts.add(table.slice(0, room))

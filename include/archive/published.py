@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -130,20 +130,19 @@ def read_published(
     :param said: told how many rows have been read.
     :raises SelectionError: naming a file that is not Parquet, or not of ``image_labels``.
     """
-    known = Known()
     if select == "all":
-        return known
-    pending: list[Known] = []
+        return Known()
+    parts: list[Known] = []
     rows = waiting = 0
     read = in_order(lambda file: _read(s3, bucket, *file, model_arn, select), _files(s3, bucket), threads=threads)
     for count, some in read:
         rows += count
         waiting += len(some)
-        pending.append(some)
+        parts.append(some)
         said(rows)
         if waiting > ROWS_AT_A_TIME:
-            known, pending, waiting = _aggregate([known, *pending]), [], 0
-    return _aggregate([known, *pending])
+            parts, waiting = [_aggregate(parts)], 0
+    return _aggregate(parts)
 
 
 def _files(s3: Any, bucket: str) -> Iterator[tuple[str, int]]:
@@ -193,19 +192,23 @@ def _bits(column: Any) -> Flags:
     return np.asarray(column.to_numpy(), dtype=np.uint8)
 
 
-def _aggregate(parts: Iterable[Known]) -> Known:
-    """Each identity once, with all its flags."""
-    filled = [part for part in parts if len(part)]
-    if not filled:
+def _aggregate(parts: list[Known]) -> Known:
+    """Each identity once, with all its flags. Empties the list, column by column: ten million rows are large."""
+    if not parts:
         return Known()
-    first = np.concatenate([part.first for part in filled])
-    second = np.concatenate([part.second for part in filled])
-    flags = np.concatenate([part.flags for part in filled])
-    filled.clear()
+    first = np.concatenate([part.first for part in parts])
+    second = np.concatenate([part.second for part in parts])
+    flags = np.concatenate([part.flags for part in parts])
+    parts.clear()
     order = np.lexsort((second, first))
-    first, second, flags = first[order], second[order], flags[order]
+    first = first[order]
+    second = second[order]
+    flags = flags[order]
     del order
-    is_new = np.concatenate([[True], (first[1:] != first[:-1]) | (second[1:] != second[:-1])])
+    is_new = np.ones(len(first), np.bool_)
+    is_new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    if is_new.all():
+        return Known(first, second, flags)
     starts = np.flatnonzero(is_new)
     return Known(first[starts], second[starts], np.bitwise_or.reduceat(flags, starts))
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 from botocore.exceptions import ClientError
 
+from include import objects
 from include.archive.found import Skipped
-from include.archive.inventory import open_inventory, read_inventory
+from include.archive.inventory import read_inventory
 from include.archive.listing import list_prefix
+from include.archive.manifest import check_files, read_manifest
 from include.archive.request import ArchiveRequest
 from include.archive.uri_list import UriList, find_listed, open_list
 from include.errors import SelectionError, error_code
@@ -37,17 +39,16 @@ def open_source(s3: Any, settings: Settings, request: ArchiveRequest, skipped: S
     """
     if request.source == "prefix":
         check_buckets(s3, settings, [split_uri(request.uri)[0]])
-        yield Source(
-            list_prefix(s3, request.uri, settings.threads, skipped),
-            f"Nothing lies below {request.uri}. A prefix is taken as it stands: look at its case and slashes.",
-        )
+        nothing = f"Nothing lies below {request.uri}. A prefix is taken as it stands: look at its case and slashes."
+        with closing(list_prefix(s3, request.uri, settings.threads, skipped)) as tables:
+            yield Source(tables, nothing)
     elif request.source == "inventory":
-        inventory = open_inventory(s3, request.uri, settings.threads)
+        inventory = read_manifest(s3, request.uri)
         check_buckets(s3, settings, [inventory.source_bucket])
-        yield Source(
-            read_inventory(s3, inventory, skipped),
-            f"The inventory {request.uri} holds no objects. Look at the prefix that it is configured for.",
-        )
+        check_files(s3, inventory, settings.threads)
+        nothing = f"The inventory {request.uri} holds no objects. Look at the prefix that it is configured for."
+        with closing(read_inventory(s3, inventory, skipped)) as tables:
+            yield Source(tables, nothing)
     else:
         with open_list(
             s3,
@@ -57,8 +58,8 @@ def open_source(s3: Any, settings: Settings, request: ArchiveRequest, skipped: S
             skip_broken_lines=request.skip_broken_lines,
         ) as listed:
             check_buckets(s3, settings, listed.buckets)
-            tables = find_listed(s3, listed, settings.threads, skipped)
-            yield Source(tables, f"The list {request.uri} names no objects.", listed)
+            with closing(find_listed(s3, listed, settings.threads, skipped)) as tables:
+                yield Source(tables, f"The list {request.uri} names no objects.", listed)
 
 
 def check_buckets(s3: Any, settings: Settings, buckets: Iterable[str]) -> None:
@@ -80,6 +81,21 @@ def check_buckets(s3: Any, settings: Settings, buckets: Iterable[str]) -> None:
                 "(https://docs.aws.amazon.com/rekognition/latest/customlabels-dg/limits.html). Copy the images there, or the "
                 "model here."
             )
+
+
+def check_readable(s3: Any, bucket: str, key: str) -> None:
+    """Try it with one image: listing a bucket is another permission than reading what is in it.
+
+    :raises SelectionError: where it may not be read.
+    """
+    try:
+        objects.head(s3, bucket, key)
+    except ClientError as err:
+        if not objects.is_denied(err):
+            raise
+        raise SelectionError(
+            f"s3://{bucket}/{key} may not be read by the role of the Airflow connection: it needs s3:GetObject for the images."
+        ) from err
 
 
 def _region(s3: Any, bucket: str) -> str:

@@ -12,11 +12,12 @@ import csv
 import gzip
 import io
 import itertools
+import logging
 import tempfile
 import zlib
 from bisect import bisect_left
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Collection, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -25,15 +26,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from botocore.exceptions import ClientError
 
-from include import objects
 from include.archive.ahead import in_order
+from include.archive.fetch import open_object
 from include.archive.found import Skipped, found_table
 from include.archive.lines import LISTED, parse_lines
 from include.archive.look_up import Looked, look_up
 from include.errors import SelectionError
 from include.selection import split_uri
+
+log = logging.getLogger(__name__)
 
 BROKEN: Final = "broken lines, kept in broken_lines.csv"
 LINES_SHOWN: Final = 5
@@ -131,14 +133,16 @@ def open_list(
                 writer.write_table(in_places)
         listed = UriList(uri, lines, tuple(sorted(buckets)), broken, skip_broken_lines, folder, tuple(samples))
         listed.refuse_broken_lines()
+        log.info("%s names %s objects, which are looked up.", uri, f"{lines:,}")
         yield listed
 
 
-def find_listed(s3: Any, listed: UriList, threads: int, skipped: Skipped) -> Iterator[pa.Table]:
+def find_listed(s3: Any, listed: UriList, threads: int, skipped: Skipped) -> Generator[pa.Table, None, None]:
     """Tables of ``FOUND``, in the order of buckets and keys, each object once. Lines of what is not there become broken."""
     for part in _parts(listed):
-        for looked in in_order(lambda rows: look_up(s3, rows), _slices(part, threads), threads=threads):
-            yield _taken(looked, listed.broken, skipped)
+        with closing(in_order(lambda rows: look_up(s3, rows), _slices(part, threads), threads=threads)) as found:
+            for looked in found:
+                yield _taken(looked, listed.broken, skipped)
 
 
 def _taken(looked: Looked, broken: BrokenLines, skipped: Skipped) -> pa.Table:
@@ -150,16 +154,7 @@ def _taken(looked: Looked, broken: BrokenLines, skipped: Skipped) -> pa.Table:
 
 def _download(s3: Any, uri: str, to: IO[bytes]) -> None:
     bucket, key = split_uri(uri)
-    try:
-        body = s3.get_object(Bucket=bucket, Key=key)["Body"]
-    except ClientError as err:
-        if objects.is_missing(err):
-            raise SelectionError(f"{uri} does not exist: there is no such list.") from err
-        if objects.is_denied(err):
-            raise SelectionError(
-                f"{uri} may not be read by the role of the Airflow connection (s3:GetObject)."
-            ) from err
-        raise
+    body = open_object(s3, bucket, key, missing="there is no such list.")
     while chunk := body.read(BLOCK_BYTES):
         to.write(chunk)
     to.flush()

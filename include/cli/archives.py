@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from include.archive.archives import Going, Progress, list_archives, read_progress, set_going
 from include.cli.arguments import add_command
 from include.cli.clients import client
-from include.cli.output import Answer, at, line, progress, table
+from include.cli.output import Answer, line, progress, table
 from include.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _table(found: Sequence[Progress]) -> Table:
             f"{each.left:,}",
             f"{each.done.failed + each.done.rejected + each.done.missing:,}",
             f"${each.done.cost_usd:,.2f}",
-            at(each.expected_end) if each.expected_end else None,
+            f"{each.expected_end:%Y-%m-%d %H:%M} UTC" if each.expected_end else None,
         )
         for each in found
     ]

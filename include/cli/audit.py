@@ -6,10 +6,13 @@ Changes nothing, but with --queue-unprocessed. Exit status: 0 all well, 1 someth
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
 from include.audit import main as audit
+from include.cli.output import Cleaned
 
 if TYPE_CHECKING:
     from include.cli.arguments import Commands
@@ -28,4 +31,5 @@ def add(commands: Commands) -> None:
 
 
 def _pass_on(chosen: argparse.Namespace, rest: Sequence[str]) -> int:
-    return audit([*rest, *(["--json"] if chosen.json else [])])
+    with redirect_stdout(Cleaned(sys.stdout)), redirect_stderr(Cleaned(sys.stderr)):
+        return audit([*rest, *(["--json"] if chosen.json else [])])

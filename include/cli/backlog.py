@@ -1,8 +1,8 @@
 """What waits to be labelled, and what the next run would do about it.
 
 Messages are as SQS counts them: about right, and up to a minute late. Pending batches are counted by their keys, by who asked for
-them; up to 20 are read as well, more with --images (10,000 images take about 0.1 s). What is read shows images, batches that
-were tried in vain, and what the next scheduled run would decide, the messages counted as an image each. Changes nothing.
+them; up to 20 are read as well, more with --images (10,000 images take a quarter of a second). What is read shows images, batches
+that were tried in vain, and what the next scheduled run would decide, each message counted as an image. Changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.text import Text
 
 from include import layout
 from include.archive.slices import next_slice, pending_archives
-from include.batches import histories, list_pending, read_pending
+from include.batches import histories, read_pending
 from include.cli.arguments import add_command
 from include.cli.clients import client, model_state
 from include.cli.output import Answer, ago, facts, line, progress, table
@@ -70,7 +70,10 @@ def show(chosen: argparse.Namespace) -> Answer:
     images = _count_images(s3, settings, keys) if is_read else None
     pending = by_origin(keys, images)
     tried = _count_tried(s3, settings, keys) if is_read else None
-    decision = _next_decision(s3, settings, messages["waiting"] or 0, now) if is_read else None
+    decision = None
+    if images is not None:
+        readable = [key for key in keys if key in images and not layout.archive_of(key)]
+        decision = _next_decision(s3, settings, readable, messages["waiting"] or 0, now)
     document = {
         "messages": messages,
         "pending": [
@@ -157,13 +160,12 @@ def _count_tried(s3: Any, settings: Settings, keys: Sequence[str]) -> dict[str, 
     }
 
 
-def _next_decision(s3: Any, settings: Settings, messages: int, now: datetime) -> str:
+def _next_decision(s3: Any, settings: Settings, keys: Sequence[str], messages: int, now: datetime) -> str:
     """What a scheduled run would say if it began now."""
     known = model_state(settings).read()
     if known.lease and known.lease.is_held_against("", now):
         return f"A run is at work: {known.lease.holder} uses the model until {known.lease.expires_at:%H:%M} UTC."
     with progress("deciding"):
-        keys = list_pending(s3, settings.final_bucket)
         archives = pending_archives(s3, settings)
         taken = next_slice(s3, settings, known, archives, most_batches=MAX_BATCHES_A_RUN - len(keys))
         backlog = count_backlog(s3, settings, [*keys, *taken.batches], now=now, run_id="", change=False)

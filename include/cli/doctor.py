@@ -19,7 +19,13 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 
 from include.cli.arguments import add_command
 from include.cli.clients import client
@@ -57,11 +63,12 @@ def run(_: argparse.Namespace) -> Answer:
             [Check("settings", "LABELS_*", "failed", each.removeprefix("  - ")) for each in problems or [first]]
         )
     made = cache(lambda service: client(service, settings))
-    patient = Patient(settings, made)
     checks = [Check("settings", "LABELS_*", "ok", "all of them can be read")]
     caller = who(made("sts"), settings.model.account)
     checks.append(caller)
-    patient = Patient(settings, made, caller.found.partition(" ")[0] if caller.result != "failed" else "")
+    if caller.result == "failed":
+        return _answer(checks)
+    patient = Patient(settings, made, caller.found.partition(" ")[0] if caller.result != "not tried" else "")
     with progress("checks") as advance:
         for check in examine(patient, now=lambda: datetime.now(UTC), absent=f"doctor/{uuid.uuid4().hex}"):
             checks.append(check)
@@ -82,11 +89,13 @@ def examine(patient: Patient, *, now: Callable[[], datetime], absent: str) -> It
 
 
 def who(sts: Any, account: str) -> Check:
-    """Whose credentials these are. Anybody may ask that."""
+    """Whose credentials these are. Anybody may ask that: who gets no answer has none, or none that are valid."""
     try:
         identity = sts.get_caller_identity()
-    except (ClientError, BotoCoreError) as err:
+    except (ClientError, NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as err:
         return Check("settings", "credentials", "failed", str(err))
+    except BotoCoreError as err:  # a network without a way to STS
+        return Check("settings", "credentials", "not tried", str(err))
     arn = str(identity["Arn"])
     if identity["Account"] != account:
         return Check("settings", "credentials", "warning", f"{arn} is not of account {account}, which the model is of")
@@ -99,7 +108,7 @@ def _answer(checks: Sequence[Check]) -> Answer:
     rows = [(line(*MARKS[check.result]), check.area, check.name, check.result, check.found) for check in checks]
     said = ", ".join(f"{counts[result]} {result}" for result in MARKS)
     shown: list[Any] = [
-        table("", "area", "check", "result", "found", rows=rows),
+        table("", "area", "check", "result", "found", rows=rows, whole=("check", "result")),
         line(""),
         line(f"{len(checks)} checks: {said}."),
     ]

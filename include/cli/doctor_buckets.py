@@ -1,9 +1,8 @@
-"""The buckets: are they there, in the model's region, may they be used, and does the inbox announce its uploads?"""
+"""The buckets: are they there, in the model's region, and may they be used? And what time does S3 have?"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -11,13 +10,11 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include.cli.doctor_checks import DENIED, Check, Patient, looked_up, tried, typed
+from include.cli.doctor_notifications import announces, keeps_quiet
 from include.errors import error_code, error_message
 from include.objects import is_condition_failed
 from include.settings import PREFIX
 
-CREATED: Final = "s3:ObjectCreated:*"
-# All that there are: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html
-EACH_CREATED: Final = {f"s3:ObjectCreated:{how}" for how in ("Put", "Post", "Copy", "CompleteMultipartUpload")}
 GONE: Final = ("NoSuchKey", "404", "NoSuchVersion")
 PROBE: Final = "state/doctor/probe"
 COPY: Final = "state/doctor/copy"
@@ -34,27 +31,32 @@ def check_buckets(patient: Patient, *, queue_arn: str, absent: str, now: Callabl
     :param absent: a key that no bucket has.
     """
     settings, s3 = patient.settings, patient.client("s3")
-    source, final = settings.source_bucket, settings.final_bucket
-    yield from _place(patient, "source bucket", source, f"{PREFIX}SOURCE_BUCKET")
-    yield from _reading(patient, "source bucket", source, absent)
-    yield from _removing(patient, source, absent)
-    area = "source bucket"
-    yield Check(
-        area, "s3:PutObject", "not tried", "it would announce an upload; only `redrive` needs it, not the pipeline"
-    )
-    answer, problem = looked_up(area, "notification", "s3:GetBucketNotification", lambda: _notification(s3, source))
-    yield problem or announces(answer or {}, bucket=source, queue_arn=queue_arn)
-    yield from _place(patient, "final bucket", final, f"{PREFIX}FINAL_BUCKET")
-    answer, problem = looked_up(
-        "final bucket", "notification", "s3:GetBucketNotification", lambda: _notification(s3, final)
-    )
-    loops = problem or keeps_quiet(answer or {}, bucket=final, queue_arn=queue_arn)
-    yield loops
-    yield from _writing(patient, final, may_write=loops.result != "failed")
+    if (yield from _place(patient, "source bucket", settings.source_bucket, f"{PREFIX}SOURCE_BUCKET")):
+        yield from _source(patient, settings.source_bucket, queue_arn, absent)
+    if (yield from _place(patient, "final bucket", settings.final_bucket, f"{PREFIX}FINAL_BUCKET")):
+        yield from _final(patient, settings.final_bucket, queue_arn)
     for bucket in settings.allowed_buckets:
-        yield from _place(patient, f"bucket {bucket}", bucket, f"{PREFIX}ALLOWED_BUCKETS")
-        yield from _reading(patient, f"bucket {bucket}", bucket, absent)
-    yield _clock(s3, source, now)
+        if (yield from _place(patient, f"bucket {bucket}", bucket, f"{PREFIX}ALLOWED_BUCKETS")):
+            yield from _reading(patient, f"bucket {bucket}", bucket, absent)
+    yield _clock(s3, settings.source_bucket, now)
+
+
+def _source(patient: Patient, bucket: str, queue_arn: str, absent: str) -> Iterator[Check]:
+    area, s3 = "source bucket", patient.client("s3")
+    yield from _reading(patient, area, bucket, absent)
+    yield from _removing(patient, bucket, absent)
+    found = "it would announce an upload; only `redrive` needs it, not the pipeline"
+    yield Check(area, "s3:PutObject", "not tried", found)
+    answer, problem = looked_up(area, "notification", "s3:GetBucketNotification", lambda: _notification(s3, bucket))
+    yield problem or announces(answer or {}, bucket=bucket, queue_arn=queue_arn)
+
+
+def _final(patient: Patient, bucket: str, queue_arn: str) -> Iterator[Check]:
+    area, s3 = "final bucket", patient.client("s3")
+    answer, problem = looked_up(area, "notification", "s3:GetBucketNotification", lambda: _notification(s3, bucket))
+    loops = problem or keeps_quiet(answer or {}, bucket=bucket, queue_arn=queue_arn)
+    yield loops
+    yield from _writing(patient, bucket, may_write=loops.result != "failed")
 
 
 def _notification(s3: Any, bucket: str) -> dict[str, Any]:
@@ -63,8 +65,8 @@ def _notification(s3: Any, bucket: str) -> dict[str, Any]:
     return answer
 
 
-def _place(patient: Patient, area: str, bucket: str, setting: str) -> Iterator[Check]:
-    """Whether it exists and lies in the model's region, since a model reads images of its own region only; its versioning."""
+def _place(patient: Patient, area: str, bucket: str, setting: str) -> Generator[Check, None, bool]:
+    """Whether it is there, and in the model's region, which a model reads images of; returns whether more can be looked at."""
     s3, region = patient.client("s3"), patient.settings.region
     try:
         answer: Mapping[str, Any] = s3.head_bucket(Bucket=bucket)
@@ -73,7 +75,7 @@ def _place(patient: Patient, area: str, bucket: str, setting: str) -> Iterator[C
         answer, code = err.response, error_code(err)
     except BotoCoreError as err:
         yield Check(area, "bucket", "failed", str(err))
-        return
+        return False
     its_region = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
     another = f"{bucket}-{region}"[:63]
     if code in ("404", "NoSuchBucket"):
@@ -94,6 +96,7 @@ def _place(patient: Patient, area: str, bucket: str, setting: str) -> Iterator[C
             area, "versioning", "s3:GetBucketVersioning", lambda: s3.get_bucket_versioning(Bucket=bucket)
         )
         yield problem or Check(area, "versioning", "ok", str((versioning or {}).get("Status", "off")).lower())
+    return not code or code in DENIED
 
 
 def _reading(patient: Patient, area: str, bucket: str, absent: str) -> Iterator[Check]:
@@ -199,71 +202,6 @@ def _conditions(s3: Any, probe: Mapping[str, str]) -> Check:
             return Check(area, name, "ok", "what is there is not written over")
         return Check(area, name, "failed", f"{error_code(err)}: {error_message(err)}")
     return Check(area, name, "failed", "S3 wrote over what is there: two runs could both take the lease")
-
-
-def announces(configuration: Mapping[str, Any], *, bucket: str, queue_arn: str) -> Check:
-    """Whether the inbox's notification tells the queue of every upload.
-
-    :param configuration: as GetBucketNotificationConfiguration answers.
-    """
-    area, name = "source bucket", "notification"
-    ours = [each for each in configuration.get("QueueConfigurations", []) if each.get("QueueArn") == queue_arn]
-    if not ours:
-        elsewhere = [each["TopicArn"] for each in configuration.get("TopicConfigurations", [])]
-        elsewhere += ["EventBridge"] if "EventBridgeConfiguration" in configuration else []
-        if elsewhere:
-            found = f"uploads are announced to {', '.join(elsewhere)}; whether that reaches the queue was not looked at"
-            return Check(area, name, "not tried", found)
-        found = f"uploads are not announced to {queue_arn}: nothing is ever labelled"
-        return Check(area, name, "failed", found, _configure(configuration, bucket, queue_arn))
-    complete = [each for each in ours if CREATED in each["Events"] or set(each["Events"]) >= EACH_CREATED]
-    if not complete:
-        found = (
-            f"only {', '.join(sorted({event for each in ours for event in each['Events']}))}: other uploads are lost"
-        )
-        return Check(area, name, "failed", found, _configure(configuration, bucket, queue_arn))
-    rules = [_rules(each) for each in complete]
-    if {} in rules:
-        return Check(area, name, "ok", f"every upload is announced to {queue_arn}")
-    if all("suffix" in each for each in rules):
-        suffixes = ", ".join(sorted({each["suffix"] for each in rules}))
-        found = f"only keys that end in {suffixes} are announced, and S3 compares with case"
-        return Check(area, name, "failed", found, _configure(configuration, bucket, queue_arn))
-    prefixes = ", ".join(sorted({each["prefix"] for each in rules if "suffix" not in each}))
-    found = f"only keys that begin with {prefixes} are announced; nothing else is labelled"
-    return Check(area, name, "warning", found, _configure(configuration, bucket, queue_arn))
-
-
-def keeps_quiet(configuration: Mapping[str, Any], *, bucket: str, queue_arn: str) -> Check:
-    """Whether results stay out of the queue: each would be a message that announces no image."""
-    area, name = "final bucket", "notification"
-    others = [each for each in configuration.get("QueueConfigurations", []) if each.get("QueueArn") != queue_arn]
-    if len(others) == len(configuration.get("QueueConfigurations", [])):
-        return Check(area, name, "ok", "results are not announced to the queue")
-    without = {**configuration, "QueueConfigurations": others}
-    found = f"it announces to {queue_arn}, too: every result becomes a message for nothing"
-    return Check(area, name, "failed", found, _put(bucket, without))
-
-
-def _rules(configuration: Mapping[str, Any]) -> dict[str, str]:
-    """A notification's filter; empty where it has none."""
-    rules: Sequence[Mapping[str, str]] = configuration.get("Filter", {}).get("Key", {}).get("FilterRules", [])
-    return {rule["Name"].lower(): rule["Value"] for rule in rules if rule["Value"]}
-
-
-def _configure(configuration: Mapping[str, Any], bucket: str, queue_arn: str) -> str:
-    """The command that announces every upload, and leaves the other notifications: it replaces all of them at once."""
-    others = [each for each in configuration.get("QueueConfigurations", []) if each.get("QueueArn") != queue_arn]
-    return _put(
-        bucket, {**configuration, "QueueConfigurations": [*others, {"QueueArn": queue_arn, "Events": [CREATED]}]}
-    )
-
-
-def _put(bucket: str, configuration: Mapping[str, Any]) -> str:
-    return typed(
-        *("aws", "s3api", "put-bucket-notification-configuration", "--bucket", bucket),
-        *("--notification-configuration", json.dumps(configuration)),
-    )
 
 
 def _clock(s3: Any, bucket: str, now: Callable[[], datetime]) -> Check:

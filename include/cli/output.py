@@ -6,6 +6,7 @@ reaches the terminal.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TextIO
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -52,12 +52,20 @@ def line(text: object, style: str = "") -> Text:
     return Text(clean(text), style=style)
 
 
-def table(*columns: str, rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> Table:
-    """A table; ``right`` names the columns of numbers. A cell may be a Text with a style of its own."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+def table(
+    *columns: str, rows: Iterable[Sequence[object]], right: Sequence[str] = (), whole: Sequence[str] = ()
+) -> Table:
+    """A table; ``right`` names the columns of numbers, ``whole`` others that a narrow terminal must not fold.
+
+    A cell may be a Text with a style of its own.
+    """
+    made = Table(box=None, pad_edge=False, header_style="bold underline")
     for column in columns:
         made.add_column(
-            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column in (*right, *whole),
         )
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else line("-" if cell is None else cell) for cell in row))
@@ -81,11 +89,7 @@ def say(answer: Answer, *, as_json: bool) -> None:
         return
     screen = console(sys.stdout)
     for each in answer.shown:
-        if isinstance(each, Table):
-            each.box = box.SIMPLE_HEAD if screen.is_terminal and each.show_header else None
-            screen.print(each)
-        else:
-            screen.print(each, soft_wrap=True)
+        screen.print(each, soft_wrap=isinstance(each, Text))
 
 
 def complain(message: str, *, as_json: bool) -> None:
@@ -96,7 +100,7 @@ def complain(message: str, *, as_json: bool) -> None:
 
 
 def console(stream: TextIO) -> Console:
-    """Colours and frames on a terminal, plain text elsewhere."""
+    """Colours on a terminal, plain text elsewhere."""
     made = Console(file=stream, markup=False, emoji=False, highlight=False)
     if not made.is_terminal:
         made.width = UNLIMITED_WIDTH
@@ -116,7 +120,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], No
 @contextmanager
 def warnings_shown() -> Iterator[None]:
     """What the library warns of goes to standard error, cleaned."""
-    handler = _Cleaned(sys.stderr)
+    handler = _CleanedLog(sys.stderr)
     handler.setLevel(logging.WARNING)
     logger = logging.getLogger("include")
     logger.addHandler(handler)
@@ -126,7 +130,17 @@ def warnings_shown() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-class _Cleaned(logging.StreamHandler[TextIO]):
+class Cleaned(io.TextIOBase):
+    """A stream on which others write: line by line, what a terminal would act on is spelt out."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write("\n".join(clean(each) for each in text.split("\n")))
+
+
+class _CleanedLog(logging.StreamHandler[TextIO]):
     def format(self, record: logging.LogRecord) -> str:
         return clean(record.getMessage())
 
@@ -143,11 +157,6 @@ def lasting(time: timedelta) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{total} s"
-
-
-def at(time: datetime) -> str:
-    """A time to the minute."""
-    return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def _plain(value: object) -> str:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
 
 from include.cli.arguments import add_command, count, day, month
 from include.cli.clients import client
-from include.cli.output import Answer, at, lasting, line, table
+from include.cli.model_by_hand import ON
+from include.cli.output import Answer, line, table
 from include.ledger import read_runs
 from include.schema import RunReport
 from include.settings import load_settings
@@ -52,7 +55,9 @@ def show(chosen: argparse.Namespace) -> Answer:
     )
     totals = _totals(found.runs)
     document = {"runs": [asdict(run) for run in found.runs], "totals": totals, "unreadable": list(found.unreadable)}
-    shown = [_table(found.runs), line(""), line(_in_words(totals))] if found.runs else [line("No run yet.")]
+    shown: list[Text | Table] = [line("No such run.")]
+    if found.runs:
+        shown = [_table(found.runs), line(""), line(_in_words(totals))]
     if found.unreadable:
         shown += [line(f"s3://{settings.final_bucket}/{key} is no row of runs: left out.") for key in found.unreadable]
     return Answer(document, shown, status=1 if found.unreadable else 0)
@@ -81,31 +86,26 @@ def _in_words(totals: dict[str, Any]) -> str:
     )
 
 
-def _table(runs: Sequence[RunReport]) -> Any:
-    numbers = ("images", "labelled", "rejected", "failed", "units", "minutes", "used", "$", "$ / 1,000")
-    now = datetime.now(UTC)
+def _table(runs: Sequence[RunReport]) -> Table:
+    numbers = ("images", "labelled", "others", "units", "minutes", "used", "$", "$/1,000")
     return table(
-        "began",
-        "run",
-        "took",
+        "began (UTC)",
         *numbers,
-        "model",
+        "run",
         right=numbers,
+        whole=("began (UTC)",),
         rows=[
             (
-                at(run.started_at),
-                run.run_id,
-                lasting(min(run.ended_at, now) - run.started_at),
+                f"{run.started_at:%Y-%m-%d %H:%M}",
                 f"{run.images:,}",
                 f"{run.labelled:,}",
-                f"{run.rejected:,}",
-                f"{run.failed + run.missing:,}",
+                f"{run.rejected + run.failed + run.missing:,}",
                 run.inference_units or None,
                 f"{run.model_running_seconds / 60:.1f}",
                 f"{run.utilisation:.0%}" if run.utilisation is not None else None,
                 f"{run.cost_usd:.2f}",
                 f"{run.cost_usd_per_thousand_images:.2f}" if run.cost_usd_per_thousand_images is not None else None,
-                run.model_final_status,
+                run.run_id + (f" (left the model {run.model_final_status})" if run.model_final_status in ON else ""),
             )
             for run in runs
         ],

@@ -14,9 +14,9 @@ from include.archive.inventory import (
     INCOMPLETE,
     NEEDED,
     OLD_VERSIONS,
-    open_inventory,
     read_inventory,
 )
+from include.archive.manifest import Inventory, check_files, read_manifest
 from include.archive.request import FOUND
 from include.errors import SelectionError
 from tests.include.archive.conftest import MakePlan
@@ -50,9 +50,15 @@ def file_format(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def opened(s3: MemoryS3, uri: str = URI) -> Inventory:
+    inventory = read_manifest(s3, uri)
+    check_files(s3, inventory, 2)
+    return inventory
+
+
 def read(s3: MemoryS3, uri: str = URI) -> tuple[list[dict[str, Any]], Counter[str]]:
     skipped: Counter[str] = Counter()
-    tables = list(read_inventory(s3, open_inventory(s3, uri, 4), skipped))
+    tables = list(read_inventory(s3, opened(s3, uri), skipped))
     assert all(table.schema == FOUND for table in tables)
     return [each for table in tables for each in table.to_pylist()], +skipped
 
@@ -124,14 +130,14 @@ def test_a_file_that_is_not_there_is_named(s3: MemoryS3, file_format: str) -> No
     key = f"daily/archive/all/data/1.{file_format.lower()}"
     s3.delete_object(Bucket=REPORTS, Key=key)
     with pytest.raises(SelectionError, match=f"{key} does not exist"):
-        open_inventory(s3, URI, 2)
+        opened(s3)
 
 
 def test_a_file_that_may_not_be_read_is_named(s3: MemoryS3) -> None:
     put_inventory(s3, "CSV", [row("a.jpg")])
     s3.refuse["get_object", "daily/archive/all/data/0.csv"] = failure("AccessDenied", "GetObject", 403)
-    with pytest.raises(SelectionError, match=r"data/0\.csv may not be read .* \(s3:GetObject\)"):
-        open_inventory(s3, URI, 2)
+    with pytest.raises(SelectionError, match=r"data/0\.csv may not be read .* s3:GetObject"):
+        opened(s3)
 
 
 def test_a_file_that_was_changed_is_named_before_any_other_is_used(
@@ -177,32 +183,37 @@ def test_a_manifest_that_is_not_whole_yet(s3: MemoryS3, key: str) -> None:
     put_inventory(s3, "CSV", [row("a.jpg")])
     s3.delete_object(Bucket=REPORTS, Key=f"{FOLDER}/{key}")
     with pytest.raises(SelectionError, match=f"{key} does not exist"):
-        open_inventory(s3, URI, 2)
+        opened(s3)
 
 
 def test_a_manifest_that_was_changed(s3: MemoryS3) -> None:
     put_inventory(s3, "CSV", [row("a.jpg")])
     s3.put_object(Bucket=REPORTS, Key=f"{FOLDER}/manifest.json", Body=b"{}")
-    with pytest.raises(SelectionError, match=r"manifest\.json is not what .*manifest\.checksum says"):
-        open_inventory(s3, URI, 2)
+    with pytest.raises(SelectionError, match=r"manifest\.json is not what manifest\.checksum beside it says"):
+        opened(s3)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b'{"fileFormat": "CSV", "files": [1]}'])
 def test_what_is_no_manifest(s3: MemoryS3, body: bytes) -> None:
     put_manifest(s3, body)
     with pytest.raises(SelectionError, match="is no manifest of an S3 Inventory"):
-        open_inventory(s3, URI, 2)
+        opened(s3)
 
 
 def test_a_format_that_nobody_knows(s3: MemoryS3) -> None:
     put_inventory(s3, "CSV", [row("a.jpg")], fileFormat="Avro")
     with pytest.raises(SelectionError, match="fileFormat 'AVRO' is none of CSV, ORC and Parquet"):
-        open_inventory(s3, URI, 2)
+        opened(s3)
 
 
 def test_something_else_than_a_manifest(s3: MemoryS3) -> None:
     with pytest.raises(SelectionError, match=r"is no manifest\.json"):
-        open_inventory(s3, f"s3://{REPORTS}/{FOLDER}/", 2)
+        opened(s3, f"s3://{REPORTS}/{FOLDER}/")
+
+
+def test_a_bucket_of_reports_that_is_not_there(s3: MemoryS3) -> None:
+    with pytest.raises(SelectionError, match=r"s3://nowhere/a/manifest\.json does not exist"):
+        opened(s3, "s3://nowhere/a/manifest.json")
 
 
 def test_an_inventory_of_nothing(s3: MemoryS3, file_format: str, make_plan: MakePlan) -> None:

@@ -135,6 +135,8 @@ class TestRefused:
     def test_an_inventory_of_a_bucket_that_is_not_allowed(self, s3: MemoryS3, make_plan: MakePlan) -> None:
         put_inventory(s3, "CSV", [row("a.jpg")], sourceBucket="elsewhere")
         self.refused(make_plan, s3, "Not allowed: bucket elsewhere", source="inventory", uri=URI)
+        # What can be refused at once does not wait for gigabytes of data files.
+        assert [key for operation, _, key in s3.calls if operation == "get_object" and "/data/" in key] == []
 
     def test_a_bucket_of_another_region(self, s3: MemoryS3, make_plan: MakePlan) -> None:
         s3.region = "eu-central-1"
@@ -148,6 +150,11 @@ class TestRefused:
     def test_a_bucket_that_may_not_be_read(self, s3: MemoryS3, make_plan: MakePlan) -> None:
         s3.refuse["head_bucket", ""] = failure("403", "HeadBucket", 403)
         self.refused(make_plan, s3, "Bucket archive may not be used by the role of the Airflow connection")
+
+    def test_images_that_may_be_listed_but_not_read(self, s3: MemoryS3, make_plan: MakePlan) -> None:
+        put(s3, 3)
+        s3.refuse["head_object", "stock/00000.jpg"] = failure("403", "HeadObject", 403)
+        self.refused(make_plan, s3, "stock/00000.jpg may not be read .* s3:GetObject for the images")
 
     def test_a_bucket_that_is_not_there(self, s3: MemoryS3, build_settings: BuildSettings) -> None:
         request = parse_request(source="prefix", uri="s3://gone/")
@@ -199,6 +206,21 @@ class TestInterrupted:
         with pytest.raises(TransientError, match="has been planned by somebody else"):
             make_plan(source="prefix", uri=STOCK)
         assert len(planned_keys(s3, make_plan(source="prefix", uri=STOCK))) == 3
+
+
+@pytest.mark.parametrize("source", ["prefix", "list"])
+def test_on_local_aws(aws_s3: Any, aws_settings: Settings, source: str) -> None:
+    bucket = aws_settings.source_bucket
+    for key in AWKWARD_KEYS:
+        aws_s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    body = "\n".join(f"s3://{bucket}/{key}" for key in AWKWARD_KEYS)
+    aws_s3.put_object(Bucket=aws_settings.final_bucket, Key="list.txt", Body=body)
+    uri = {"prefix": f"s3://{bucket}/", "list": f"s3://{aws_settings.final_bucket}/list.txt"}[source]
+    some: dict[str, Any] = {"archive_id": ID, "now": NOW, "model_state": ModelState(), "month_cost_usd": 0.0}
+    plan = plan_archive(aws_s3, aws_settings, parse_request(source=source, uri=uri), **some)
+    found = [image for key in plan.parts for image in read_part(aws_s3, aws_settings.final_bucket, key)]
+    assert {image.key: image.size_bytes for image in found} == {key: len(key.encode()) for key in AWKWARD_KEYS}
+    assert plan_archive(aws_s3, aws_settings, parse_request(source=source, uri=uri), **some) == plan
 
 
 class TestEstimate:

@@ -94,6 +94,10 @@ class TestForms:
         s3.put_object(Bucket=REPORTS, Key="list.csv", Body=mark + body)
         assert planned_keys(s3, make_plan(**asked)) == ["plain.jpg", "with space.jpg"]
 
+    def test_a_comment_may_be_in_any_encoding(self, s3: MemoryS3, make_plan: MakePlan, asked: dict[str, Any]) -> None:
+        put_list(s3, "# für den Laden".encode("latin-1"), "archive,plain.jpg")
+        assert planned_keys(s3, make_plan(**asked)) == ["plain.jpg"]
+
     def test_gzipped(self, s3: MemoryS3, make_plan: MakePlan, asked: dict[str, Any]) -> None:
         # In two members, as tools write it that append.
         put_list(s3, gzip.compress(b"archive,plain.jpg\n") + gzip.compress(b"archive,with+space.jpg"), end=b"")
@@ -204,6 +208,11 @@ class TestBrokenLines:
         with pytest.raises(SelectionError, match="there is no such list"):
             make_plan(**asked)
 
+    def test_a_list_that_may_not_be_read(self, s3: MemoryS3, make_plan: MakePlan, asked: dict[str, Any]) -> None:
+        s3.refuse["get_object", "list.csv"] = failure("AccessDenied", "GetObject", 403)
+        with pytest.raises(SelectionError, match="may not be read .* s3:GetObject"):
+            make_plan(**asked)
+
     def test_half_a_list(self, s3: MemoryS3, make_plan: MakePlan, asked: dict[str, Any]) -> None:
         put_list(s3, gzip.compress(b"archive,plain.jpg\n" * 1_000)[:-20])
         with pytest.raises(SelectionError, match="ends early or is no gzip"):
@@ -241,7 +250,7 @@ class TestLookingUp:
         put_list(s3, *(f"archive,{key}" for key in reversed(keys)))
         s3.calls.clear()
         assert planned_keys(s3, make_plan(**asked)) == keys
-        assert Counter(operation for operation, bucket, _ in s3.calls if bucket == "archive")["head_object"] == 0
+        assert Counter(operation for operation, bucket, _ in s3.calls if bucket == "archive")["head_object"] <= 1
 
     def test_a_few_among_many_are_asked_for_one_by_one(
         self, s3: MemoryS3, make_plan: MakePlan, asked: dict[str, Any]

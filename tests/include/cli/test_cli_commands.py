@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from include.cli import runs
 from include.settings import PREFIX
 from tests.include.cli.conftest import Account, document, typed
 
@@ -101,13 +103,27 @@ def test_what_may_not_be_done_is_one_sentence(account: Account) -> None:
     assert "AccessDenied" in said.err
 
 
+def test_an_interrupted_command_says_that_it_may_be_typed_again(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "read_runs", interrupted)
+    said = typed("runs")
+    assert (said.status, said.out) == (130, "")
+    assert said.err.startswith("Interrupted.")
+
+
 def test_the_audit_is_passed_on_to(account: Account) -> None:
-    account.s3.put_object(Bucket=account.settings.source_bucket, Key="never announced.jpg", Body=b"x")
+    key = "never \x1b[2J announced.jpg"
+    account.s3.put_object(Bucket=account.settings.source_bucket, Key=key, Body=b"x")
     account.sqs.purge_queue(QueueUrl=account.queue)
     for name in ("audit", "reconcile"):
         said = typed(name, "--grace-minutes", "0")
         assert said.status == 1
         assert "unprocessed" in said.out
+        assert "never \\x1b[2J announced.jpg" in said.out
     found = typed("--json", "audit", "--grace-minutes", "0", "--queue-unprocessed")
     assert found.document["findings"]["unprocessed"]["count"] == 1
     assert document("backlog")["images"] == 1
@@ -125,3 +141,10 @@ def test_a_terminal_that_knows_only_ascii_is_no_reason_to_fail(account: Account,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
+
+
+def test_the_readme_names_every_command_there_is() -> None:
+    day = (ROOT / "README.md").read_text().partition("## Every day")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", day, flags=re.MULTILINE)
+    named = {word for row in rows for span in re.findall(r"`([^`]+)`", row) for word in span.split()}
+    assert {word for command in COMMANDS for word in command} - named == set()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -85,53 +87,57 @@ def test_every_permission_of_the_readme_is_looked_at(account: Account) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "operation", "area", "name"),
+    ("service", "operation", "checks"),
     [
-        ("s3", "ListObjectsV2", "source bucket", "s3:ListBucket"),
-        ("s3", "ListObjectsV2", "final bucket", "s3:ListBucket"),
-        ("s3", "GetObject", "source bucket", "s3:GetObject"),
-        ("s3", "GetObject", "source bucket", "s3:GetObjectVersion"),
-        ("s3", "GetObject", "final bucket", "s3:GetObject"),
-        ("s3", "GetObjectTagging", "source bucket", "s3:GetObjectTagging"),
-        ("s3", "GetObjectTagging", "source bucket", "s3:GetObjectVersionTagging"),
-        ("s3", "GetObjectTagging", "final bucket", "s3:GetObjectTagging"),
-        ("s3", "DeleteObject", "source bucket", "s3:DeleteObject"),
-        ("s3", "DeleteObject", "source bucket", "s3:DeleteObjectVersion"),
-        ("s3", "DeleteObject", "final bucket", "s3:DeleteObject"),
-        ("s3", "PutObject", "final bucket", "s3:PutObject"),
-        ("s3", "PutObjectTagging", "final bucket", "s3:PutObjectTagging"),
-        ("s3", "CopyObject", "final bucket", "copying"),
-        ("sqs", "GetQueueAttributes", "queue", "sqs:GetQueueAttributes"),
-        ("sqs", "DeleteMessage", "queue", "sqs:DeleteMessage"),
-        ("sqs", "ChangeMessageVisibility", "queue", "sqs:ChangeMessageVisibility"),
-        ("sqs", "GetQueueUrl", "dead-letter queue", "sqs:GetQueueUrl"),
-        ("rekognition", "DescribeProjectVersions", "model", "rekognition:DescribeProjectVersions"),
-        ("rekognition", "DetectCustomLabels", "model", "rekognition:DetectCustomLabels"),
-        ("rekognition", "StopProjectVersion", "model", "rekognition:StopProjectVersion"),
+        ("s3", "ListObjectsV2", ["source bucket s3:ListBucket", "final bucket s3:ListBucket"]),
+        (
+            "s3",
+            "GetObject",
+            ["source bucket s3:GetObject", "source bucket s3:GetObjectVersion", "final bucket s3:GetObject"],
+        ),
+        (
+            "s3",
+            "GetObjectTagging",
+            [
+                "source bucket s3:GetObjectTagging",
+                "source bucket s3:GetObjectVersionTagging",
+                "final bucket s3:GetObjectTagging",
+            ],
+        ),
+        (
+            "s3",
+            "DeleteObject",
+            ["source bucket s3:DeleteObject", "source bucket s3:DeleteObjectVersion", "final bucket s3:DeleteObject"],
+        ),
+        ("s3", "PutObject", ["final bucket s3:PutObject"]),
+        ("s3", "PutObjectTagging", ["final bucket s3:PutObjectTagging"]),
+        ("s3", "CopyObject", ["final bucket copying"]),
+        ("sqs", "GetQueueAttributes", ["queue sqs:GetQueueAttributes"]),
+        ("sqs", "DeleteMessage", ["queue sqs:DeleteMessage"]),
+        ("sqs", "ChangeMessageVisibility", ["queue sqs:ChangeMessageVisibility"]),
+        ("sqs", "GetQueueUrl", ["dead-letter queue sqs:GetQueueUrl"]),
+        ("rekognition", "DescribeProjectVersions", ["model rekognition:DescribeProjectVersions"]),
+        ("rekognition", "DetectCustomLabels", ["model rekognition:DetectCustomLabels"]),
+        ("rekognition", "StopProjectVersion", ["model rekognition:StopProjectVersion"]),
     ],
 )
 def test_a_permission_that_is_missing_is_named_and_can_be_given(
-    account: Account, service: str, operation: str, area: str, name: str
+    account: Account, service: str, operation: str, checks: list[str]
 ) -> None:
     error = "AccessDeniedException" if service == "rekognition" else "AccessDenied"
     account.aws.add_fault(service=service, operation=operation, error=error, status=403)
     said = typed("--json", "doctor")
-    check = found(said.document, area, name)
     assert said.status == 1
-    if (
-        operation == "ListObjectsV2"
-    ):  # S3 denies what is not there to those who may not list: nothing is known of the rest
-        assert "failed" in check["result"]
-    assert (check["result"], check["found"].startswith("denied") or "AccessDenied" in check["found"]) == (
-        "failed",
-        True,
-    )
-    called, method, parameters = call_of(check["mend"])
-    assert (called, method, parameters["UserName"]) == ("iam", "put_user_policy", "moto")
-    (statement,) = json.loads(parameters["PolicyDocument"])["Statement"]
-    assert statement["Effect"] == "Allow"
-    assert statement["Action"] == ("s3:PutObject" if name == "copying" else name)
-    assert statement["Resource"].startswith(f"arn:aws:{service}:")
+    failed = {f"{each['area']} {each['name']}": each for each in said.document["checks"] if each["result"] == "failed"}
+    assert failed.keys() == set(checks)
+    for name, check in failed.items():
+        assert "denied" in check["found"].lower()
+        called, method, parameters = call_of(check["mend"])
+        assert (called, method, parameters["UserName"]) == ("iam", "put_user_policy", "moto")
+        (statement,) = json.loads(parameters["PolicyDocument"])["Statement"]
+        assert statement["Effect"] == "Allow"
+        assert statement["Action"] == ("s3:PutObject" if check["name"] == "copying" else name.split()[-1])
+        assert statement["Resource"].startswith(f"arn:aws:{service}:")
 
 
 def test_the_commands_for_several_permissions_do_not_undo_each_other(account: Account) -> None:
@@ -239,10 +245,15 @@ def test_what_is_wrong_is_found_and_what_it_says_to_type_mends_it(account: Accou
     assert bad(said.document) == [(area, name, result)]
     assert said.status == (1 if result == "failed" else 0)
     mend = found(said.document, area, name)["mend"]
-    assert mend in typed("doctor").out
     for command in mend.split("\n"):
         type_aws(account.aws, command)
     assert bad(document("doctor")) == []
+
+
+def test_what_to_type_is_shown_whole(account: Account) -> None:
+    notify(account, SOURCE_BUCKET)
+    mend = found(document("doctor"), "source bucket", "notification")["mend"]
+    assert mend in typed("doctor").out.splitlines()
 
 
 def test_mending_the_notification_keeps_the_others(account: Account) -> None:
@@ -423,6 +434,30 @@ def test_a_clock_that_is_wrong_is_told(account: Account, off_seconds: float, res
     checks = examine(patient, now=lambda: datetime.now(UTC) + timedelta(seconds=off_seconds), absent="absent")
     (clock,) = [check for check in checks if check.area == "clock"]
     assert clock.result == result
+
+
+def test_without_credentials_there_is_nothing_else_to_say(account: Account) -> None:
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    environment = {name: value for name, value in os.environ.items() if name not in keys}
+    nowhere = {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_CONFIG_FILE": os.devnull,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "include.cli", "--json", "doctor"],
+        cwd=ROOT,
+        env=environment | nowhere,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    checks = json.loads(done.stdout)["checks"]
+    assert (done.returncode, [(each["name"], each["result"]) for each in checks]) == (
+        1,
+        [("LABELS_*", "ok"), ("credentials", "failed")],
+    )
+    assert "Unable to locate credentials" in checks[1]["found"]
 
 
 class Sts:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from include.cli.doctor_buckets import announces, keeps_quiet
-from include.cli.doctor_queue import lets_s3_send
+from include.cli.doctor_notifications import announces, keeps_quiet
+from include.cli.doctor_policy import lets_s3_send
 from tests.include.cli.aws_cli import call_of
 
 QUEUE = "arn:aws:sqs:us-east-1:123456789012:uploads"
@@ -55,6 +55,8 @@ def judged(*statements: dict[str, Any]) -> str:
         ({"Action": "*", "Principal": "*"}, "ok"),
         ({"Condition": {"StringLike": {"AWS:SourceArn": ["arn:aws:s3:::other", "arn:aws:s3:::in*"]}}}, "ok"),
         ({"Condition": {"ArnEqualsIfExists": {"aws:SourceArn": BUCKET}}}, "ok"),
+        ({"Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}}}, "ok"),
+        ({"Condition": {"Bool": {"aws:SecureTransport": "true"}}}, "warning"),
         ({"Resource": f"{QUEUE}-dead"}, "failed"),
         ({"Action": "sqs:ReceiveMessage"}, "failed"),
         ({"Principal": {"Service": "sns.amazonaws.com"}}, "failed"),

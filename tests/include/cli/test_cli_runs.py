@@ -30,7 +30,7 @@ def ids(found: dict[str, Any]) -> list[str]:
 def test_there_may_be_none_yet(account: Account) -> None:
     found = document("runs")
     assert (found["runs"], found["totals"]["runs"], found["totals"]["cost_usd_per_thousand_images"]) == ([], 0, None)
-    assert "No run yet" in typed("runs").out
+    assert "No such run" in typed("runs").out
 
 
 def test_their_totals_are_those_of_the_runs_shown(account: Account) -> None:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.archive import percent
-from include.archive.inventory import open_inventory, read_inventory
+from include.archive.inventory import read_inventory
 from include.archive.lines import parse_lines
 from include.archive.listing import list_prefix
+from include.archive.manifest import read_manifest
 from tests.include.archive.inventories import FORMATS, REPORTS, put_inventory, row
 from tests.include.memory_s3 import MemoryS3
 from tests.include.properties.strategies import keys, raw_keys
@@ -78,7 +79,7 @@ def test_quoted_rows_are_read_as_csv(some: list[str]) -> None:
 def test_inventories_name_exactly_these_keys(some: list[str], file_format: str) -> None:
     s3 = MemoryS3(REPORTS)
     uri = put_inventory(s3, file_format, [row(key) for key in some])
-    tables = read_inventory(s3, open_inventory(s3, uri, 1), Counter())
+    tables = read_inventory(s3, read_manifest(s3, uri), Counter())
     assert [key for table in tables for key in table["key"].to_pylist()] == some
 
 
