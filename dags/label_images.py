@@ -112,12 +112,13 @@ def label_images() -> None:
         checked >> labelled >> published
         running >> labelled
         labelled >> stop
-        published >> reported
+        published >> following
 
+    following = NextRun(task_id="next_run", trigger_rule=TriggerRule.ALL_DONE)
     reported = report.override(outlets=[LABELLED_IMAGES])().as_teardown(on_failure_fail_dagrun=True)
     label.expand(batch=batches)
     batches >> start >> running
-    stop >> NextRun(task_id="next_run") >> reported
+    stop >> following >> reported
 
 
 label_images()

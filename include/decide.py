@@ -114,7 +114,8 @@ def count_backlog(
             kept = keep_only(s3, settings.final_bucket, read, left) if change else replace(read, images=tuple(left))
         if kept is None or not kept.images:
             continue
-        open_images = without_outcome(s3, settings.final_bucket, kept) if history[read.key].attempts else kept.images
+        was_begun = history[read.key].attempts or history[read.key].is_paid
+        open_images = without_outcome(s3, settings.final_bucket, kept) if was_begun else kept.images
         if open_images and history[read.key].attempts >= settings.batch_attempts:
             given_up += 1
             if change:

@@ -30,13 +30,15 @@ LEARNING_WEIGHT: Final = 0.5
 class Lease:
     """The right to use the model. ``holder`` is ``<dag_id>/<run_id>``.
 
-    ``handed_over_at``: the holder is done and has left the model running, for whoever comes next to take the lease over.
+    ``handed_over_at``: the holder is done and has left the model running, for whoever comes next to take the lease over;
+    ``taken_over_at``: that moment in the lease of who came.
     """
 
     holder: str
     acquired_at: datetime
     expires_at: datetime
     handed_over_at: datetime | None = None
+    taken_over_at: datetime | None = None
 
     def is_live(self, now: datetime) -> bool:
         return now < self.expires_at
@@ -182,8 +184,11 @@ class ModelStateStore:
                     f"The model is in use by {held.holder} until {held.expires_at:%H:%M:%S} UTC. This run tries again later; "
                     "nothing is lost, its batches stay pending."
                 )
-            since = held.acquired_at if held and held.holder == holder else now
-            return replace(state, lease=Lease(holder, since, now + timedelta(minutes=minutes)))
+            is_mine = held is not None and held.holder == holder
+            since = held.acquired_at if held and is_mine else now
+            taken_over_at = (held.taken_over_at if is_mine else held.handed_over_at) if held else None
+            until = now + timedelta(minutes=minutes)
+            return replace(state, lease=Lease(holder, since, until, taken_over_at=taken_over_at))
 
         lease = self.update(take).lease
         assert lease is not None

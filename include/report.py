@@ -119,7 +119,7 @@ def build_report(
         decision=decision.reason,
         predicted_minutes=round(decision.predicted_minutes, 3),
         predicted_cost_usd=decision.predicted_cost_usd,
-        images=sum(report.images - report.pending for report in published),
+        images=sum(report.images for report in published if not report.pending),
         labelled=sum(report.labelled for report in published),
         rejected=sum(report.rejected for report in published),
         missing=sum(report.missing for report in published),
@@ -142,31 +142,34 @@ def build_report(
     )
 
 
-def for_archives(report: RunReport, published: Sequence[tuple[str, PublishReport]]) -> dict[str, ArchiveRun]:
+def for_archives(
+    report: RunReport,
+    called: Sequence[tuple[str, InferReport]],
+    published: Sequence[tuple[str, PublishReport]],
+) -> dict[str, ArchiveRun]:
     """What a run did for each archive. The model's cost is shared out by images that it was called for.
 
-    :param published: each batch's key with its counts.
+    :param called: each batch's key with what ``infer`` counted; ``published``: with what ``publish`` did.
     """
-    called = sum(counts.labelled + counts.failed for _, counts in published)
-    of_archives: dict[str, list[PublishReport]] = {}
-    for batch, counts in published:
-        if archive_id := layout.archive_of(batch):
-            of_archives.setdefault(archive_id, []).append(counts)
+    images = sum(counts.images for _, counts in called)
+    ids = {archive_id for key, _ in (*called, *published) if (archive_id := layout.archive_of(key))}
 
-    def run(some: Sequence[PublishReport]) -> ArchiveRun:
-        labelled, failed = sum(each.labelled for each in some), sum(each.failed for each in some)
+    def run(archive_id: str) -> ArchiveRun:
+        mine = sum(counts.images for key, counts in called if layout.archive_of(key) == archive_id)
+        # A batch is published whole, or not at all.
+        done = [counts for key, counts in published if layout.archive_of(key) == archive_id and not counts.pending]
         return ArchiveRun(
             ended_at=report.ended_at,
-            images=sum(each.images - each.pending for each in some),
-            labelled=labelled,
-            rejected=sum(each.rejected for each in some),
-            missing=sum(each.missing for each in some),
-            failed=failed,
-            skipped=sum(each.skipped for each in some),
-            cost_usd=round(report.cost_usd * (labelled + failed) / called, 4) if called else 0.0,
+            images=sum(each.images for each in done),
+            labelled=sum(each.labelled for each in done),
+            rejected=sum(each.rejected for each in done),
+            missing=sum(each.missing for each in done),
+            failed=sum(each.failed for each in done),
+            skipped=sum(each.skipped for each in done),
+            cost_usd=round(report.cost_usd * mine / images, 4) if images else 0.0,
         )
 
-    return {archive_id: run(some) for archive_id, some in of_archives.items()}
+    return {archive_id: run(archive_id) for archive_id in sorted(ids)}
 
 
 def in_a_sentence(report: RunReport) -> str:

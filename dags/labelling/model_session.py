@@ -10,13 +10,14 @@ import logging
 import time
 from datetime import UTC, datetime
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import Context, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from include.archive.slices import next_slice, pending_archives
+from include.archive.slices import has_more, pending_archives
 from include.errors import LabellingError, LeaseHeldError
 from include.model_state import ModelStateStore
 from include.settings import Settings, load_settings
@@ -67,15 +68,14 @@ class StartModel(RekognitionStartProjectVersionOperator):
             raise AirflowSkipException(decision["reason"])
         settings = load_settings()
         state = model_state(settings)
-        before = state.read().lease
+        is_running = self._is_running(settings)
         # Long enough for the slowest start: nothing renews the lease while the run is deferred.
-        state.acquire(
-            holder_of(context), minutes=settings.start_timeout_minutes + settings.lease_minutes, now=datetime.now(UTC)
-        )
-        if self._is_running(settings):
+        minutes = settings.lease_minutes + (0 if is_running else settings.start_timeout_minutes)
+        lease = state.acquire(holder_of(context), minutes=minutes, now=datetime.now(UTC))
+        if is_running:
             # Nothing is learned of a start, and what somebody has handed over is this run's from then on.
-            if before and before.handed_over_at:
-                context["ti"].xcom_push(key="taken_over_at", value=before.handed_over_at.isoformat())
+            if lease.taken_over_at:
+                context["ti"].xcom_push(key="taken_over_at", value=lease.taken_over_at.isoformat())
         else:
             context["ti"].xcom_push(key="start_requested_at", value=datetime.now(UTC).isoformat())
         self.min_inference_units = decision["inference_units"]
@@ -100,7 +100,9 @@ class WaitUntilRunning(RekognitionProjectVersionSensor):
         settings = load_settings()
         state = model_state(settings)
         # Anew, since the start may have had to wait for an earlier stop.
-        minutes = settings.start_timeout_minutes + settings.lease_minutes
+        description = self.hook.describe_project_version(settings.project_arn, settings.model.version)
+        is_running = description["Status"] == "RUNNING"
+        minutes = settings.lease_minutes + (0 if is_running else settings.start_timeout_minutes)
         state.acquire(holder_of(context), minutes=minutes, now=datetime.now(UTC))
         self._configure(settings)
         usual = state.read().start_seconds
@@ -171,11 +173,7 @@ class StopModel(RekognitionStopProjectVersionOperator):
             state.release(holder_of(context))
             return HELD
         ti = context["ti"]
-        if lease and lease.holder == holder_of(context) and _goes_on(context, settings):
-            handed_over_at = datetime.now(UTC)
-            state.hand_over(holder_of(context), minutes=HAND_OVER_MINUTES, now=handed_over_at)
-            ti.xcom_push(key="handed_over_at", value=handed_over_at.isoformat())
-            self.log.info("The model is left running for the next run, which goes on with archives.")
+        if lease and lease.holder == holder_of(context) and _handed_over(context, settings):
             return HANDED_OVER
         ti.xcom_push(key="stop_requested_at", value=datetime.now(UTC).isoformat())
         status = super().execute(context)
@@ -185,41 +183,89 @@ class StopModel(RekognitionStopProjectVersionOperator):
         return status
 
 
-def _goes_on(context: Any, settings: Settings) -> bool:
-    """Whether another run is to follow at once: there is more, nobody has paused it, and all went well."""
+def _handed_over(context: Any, settings: Settings) -> bool:
+    """Leave the model running for the next run, where archives go on; whatever is in doubt stops it."""
     ti = context["ti"]
-    decision = ti.xcom_pull(task_ids="decide", key="decision")
-    if not decision["goes_on"]:
+    if not ti.xcom_pull(task_ids="decide", key="decision")["goes_on"]:
         return False
+    try:
+        if not _labels_more(context, settings):
+            return False
+        now = datetime.now(UTC)
+        model_state(settings).hand_over(holder_of(context), minutes=HAND_OVER_MINUTES, now=now)
+    except (ClientError, BotoCoreError, LabellingError) as err:
+        log.warning("The model is not handed over, but stopped: %s", err)
+        return False
+    ti.xcom_push(key="handed_over_at", value=now.isoformat())
+    log.info("The model is left running for the next run, which goes on with archives.")
+    return True
+
+
+def _labels_more(context: Any, settings: Settings) -> bool:
+    """Whether this run labelled something, all went well, and an archive that goes on has batches beyond this run's."""
+    ti, s3 = context["ti"], client("s3", settings)
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
-    if any(name.startswith("infer") and state != "success" for name, state in states.items()):
+    inferred = [each["counts"]["images"] for each in ti.xcom_pull(task_ids=["infer"]) if each]
+    if not any(inferred) or any(name.startswith("infer") and state != "success" for name, state in states.items()):
         return False
-    s3, known = client("s3", settings), model_state(settings).read_or_empty()
-    return bool(next_slice(s3, settings, known, pending_archives(s3, settings), most_batches=1).batches)
+    ours = set(ti.xcom_pull(task_ids="decide"))
+    return has_more(s3, settings, pending_archives(s3, settings), ours=ours)
 
 
 class NextRun(TriggerDagRunOperator):
-    """Trigger the next run where the model was left running for it."""
+    """Trigger the next run where archives go on, and this one has done something for them.
+
+    Once for each run, however often it is tried. Where the model was not left running for it, a run that waits already will do.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trigger_dag_id="{{ dag.dag_id }}", **kwargs)
+        super().__init__(trigger_dag_id="{{ dag.dag_id }}", skip_when_already_exists=True, **kwargs)
 
     def execute(self, context: Context) -> None:
-        left_running = context["ti"].xcom_pull(task_ids="stop_model") in (HANDED_OVER, HELD)
-        if not left_running or not _goes_on(context, load_settings()):
+        if context["ti"].xcom_pull(task_ids="stop_model") != HANDED_OVER and not self._is_wanted(context["ti"]):
             raise AirflowSkipException("No archive goes on.")
+        began, which = context["dag_run"].start_date, uuid5(NAMESPACE_URL, context["run_id"]).hex[:8]
+        self.trigger_run_id = f"archives__{began:%Y-%m-%dT%H%M%S}__{which}"
         super().execute(context)
 
+    @staticmethod
+    def _is_wanted(ti: Any) -> bool:
+        published = [each["counts"] for each in ti.xcom_pull(task_ids=["publish"]) if each]
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+        has_failed = {"failed", "upstream_failed"} & set(states.values())
+        if has_failed or not any(counts["images"] > counts["pending"] for counts in published):
+            return False
+        if ti.get_dr_count(dag_id=ti.dag_id, states=["queued"]):
+            return False
+        settings = load_settings()
+        s3 = client("s3", settings)
+        return has_more(s3, settings, pending_archives(s3, settings))
 
-def stop_what_was_handed_over(settings: Settings) -> None:
-    """Ask for the stop of a model that was left running for this run, which has nothing for it to do."""
-    state = model_state(settings)
-    lease = state.read_or_empty().lease
-    if lease is None or lease.handed_over_at is None:
-        return
-    log.info("%s has left the model running, and there is nothing to do for it: stopping it.", lease.holder)
-    client("rekognition", settings).stop_project_version(ProjectVersionArn=settings.project_version_arn)
-    state.release(lease.holder)
+
+def stop_what_was_handed_over(context: Any, settings: Settings) -> datetime | None:
+    """Stop a model that was left running for a run that has nothing for it to do, or for one that will not come.
+
+    :return: since when it has been nobody's; None where there was nothing to stop.
+    """
+    state, holder = model_state(settings), holder_of(context)
+    known = state.read_or_empty()
+    lease = known.lease
+    if lease is None or (lease.handed_over_at is None and lease.holder != holder):
+        return None
+    try:
+        # First, so that no run begins to use it meanwhile; one that has begun keeps it.
+        lease = state.acquire(holder, minutes=settings.lease_minutes, now=datetime.now(UTC))
+    except LeaseHeldError:
+        return None
+    hook = RekognitionHook(aws_conn_id=AWS_CONN_ID, region_name=settings.region)
+    status = hook.describe_project_version(settings.project_arn, settings.model.version)["Status"]
+    if known.is_held(datetime.now(UTC)):
+        log.warning("The model is left %s: %s.", status, known.hold)
+    elif status in ("STARTING", "RUNNING"):
+        log.info("The model was left running for a run that has nothing for it to do: stopping it.")
+        hook.stop_project_version(settings.project_version_arn)
+    state.release(holder)
+    return lease.taken_over_at
 
 
 def stop_model_of_failed_run(context: Any) -> None:
@@ -238,6 +284,11 @@ def stop_model_of_failed_run(context: Any) -> None:
         log.warning("Run %s failed and leaves the model running, and billing: %s.", lease.holder, known.hold)
         state.release(lease.holder)
         return
+    if lease.handed_over_at:
+        try:
+            state.acquire(lease.holder, minutes=settings.lease_minutes, now=datetime.now(UTC))
+        except LeaseHeldError:
+            return  # the next run has taken it over
     hook = RekognitionHook(aws_conn_id=AWS_CONN_ID, region_name=settings.region)
     status = hook.describe_project_version(settings.project_arn, settings.model.version)["Status"]
     if status in ("STARTING", "RUNNING"):

@@ -128,6 +128,11 @@ def decide(requested: list[str] | None) -> list[str]:
     if dry_run:
         announced = context["ti"].xcom_pull(task_ids="drain", key="messages")
         backlog = replace(backlog, announced=announced)
+    units = params["inference_units"]
+    if units is None and known.lease and known.lease.handed_over_at:
+        # What runs already, runs with the units that it has.
+        running = _describe_model(settings)
+        units = running.get("MinInferenceUnits") if running["Status"] == "RUNNING" else None
     spent = 0.0
     if settings.monthly_budget_usd is not None:
         spent = month_cost_usd(s3, settings.final_bucket, now=_now(), threads=settings.threads)
@@ -136,7 +141,7 @@ def decide(requested: list[str] | None) -> list[str]:
         known,
         settings,
         now=_now(),
-        units=params["inference_units"],
+        units=units,
         by_hand=by_hand,
         month_cost_usd=spent,
     )
@@ -195,7 +200,10 @@ def infer(batch: str) -> dict[str, Any]:
     @cache
     def call_until(first_call: datetime | None) -> datetime | None:
         # Noted with and without a limit: the report must know that the model ran, whatever becomes of this task.
-        since = running_since(s3, settings.final_bucket, run_id, first_call=first_call) or running_at
+        # An archive's minutes count from the first call: what goes before must not use them up, run after run.
+        since = running_since(s3, settings.final_bucket, run_id, first_call=first_call) or (
+            None if archive else running_at
+        )
         return since + timedelta(minutes=limit) - LAST_SECONDS if since and limit is not None else None
 
     @cache
@@ -235,8 +243,7 @@ def infer(batch: str) -> dict[str, Any]:
     if not left() and not decision["goes_on"]:
         request_stop(context, settings)
     log.info("Batch %s: %s", batch_id, report)
-    # That an archive has more than fits into a run is nothing to tell people.
-    return asdict(replace(report, left=0) if archive else report)
+    return {"batch": batch, "counts": asdict(report)}
 
 
 @task(multiple_outputs=False)
@@ -260,11 +267,12 @@ def report() -> dict[str, Any]:
     Airflow calls a run a success when its last tasks were skipped and its teardown succeeded; this one looks at every task.
     """
     context, settings = get_current_context(), load_settings()
-    ti, run_id = context["ti"], context["run_id"]
+    ti, run_id, dry_run = context["ti"], context["run_id"], context["params"]["dry_run"]
     pulled = ti.xcom_pull(task_ids="decide", key="decision") or asdict(Decision(False, "No decision was reached."))
     units = ti.xcom_pull(task_ids="wait_until_running", key="inference_units")
     decision = Decision(**pulled | {"batches": ()} | ({"inference_units": units} if units else {}))
-    inferred = [InferReport(**counts) for counts in _of_mapped(ti, "infer")]
+    called = [(each["batch"], InferReport(**each["counts"])) for each in _of_mapped(ti, "infer")]
+    inferred = [counts for _, counts in called]
     published = [(each["batch"], PublishReport(**each["counts"])) for each in _of_mapped(ti, "publish")]
     stops = [_of_mapped(ti, task_id, "stop_requested_at") for task_id in ("infer", "stop_model")]
     s3 = client("s3", settings)
@@ -288,9 +296,17 @@ def report() -> dict[str, Any]:
         forget_attempts(
             s3, settings.final_bucket, ti.xcom_pull(task_ids="decide") or [], run_id, threads=settings.threads
         )
-    if not decision.start:
-        stop_what_was_handed_over(settings)
-    status = _describe_model(settings)["Status"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id]
+    is_left_on = times.handed_over_at and states.get("next_run") != "success"
+    if not dry_run and (not decision.start or is_left_on):
+        since = stop_what_was_handed_over(context, settings)
+        if since:
+            # What it billed for nobody is this run's.
+            times = replace(times, running_at=times.running_at or since, stop_requested_at=_now(), handed_over_at=None)
+    model_now = _describe_model(settings)
+    status = model_now["Status"]
+    if times.running_at and not decision.inference_units:
+        decision = replace(decision, inference_units=model_now.get("MinInferenceUnits", 0))
     row = build_report(
         settings,
         run_id=run_id,
@@ -308,22 +324,29 @@ def report() -> dict[str, Any]:
     known = state.read_or_empty()
     if known.is_held(_now()) and status == "RUNNING":
         log.warning("The model goes on running, and bills: %s.", known.hold)
-    if not context["params"]["dry_run"]:
+    if not dry_run:
         key = write_report(s3, settings, row)
         learn(state, row, inferred, times)
-        _tell_of_archives(settings, row, published)
+        _tell_of_archives(settings, row, called, published)
         forget_inferred(s3, settings.final_bucket, run_id)
         log.info("Written to s3://%s/%s", settings.final_bucket, key)
         dead_letters = count_dead_letters(client("sqs", settings), settings.queue_url)
-        for line in worth_telling(settings, row, decision, inferred, dead_letters=dead_letters):
+        # That an archive has more than fits into a run is nothing to tell people.
+        of_people = [counts for batch, counts in called if not archive_of(batch)]
+        for line in worth_telling(settings, row, decision, of_people, dead_letters=dead_letters):
             alert(context, line)
-    _raise_if_incomplete(ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id])[run_id], decision, row.images)
+    _raise_if_incomplete(states, decision, row.images)
     return json_values(asdict(row))
 
 
-def _tell_of_archives(settings: Settings, row: RunReport, published: Sequence[tuple[str, PublishReport]]) -> None:
+def _tell_of_archives(
+    settings: Settings,
+    row: RunReport,
+    called: Sequence[tuple[str, InferReport]],
+    published: Sequence[tuple[str, PublishReport]],
+) -> None:
     """Note what the run did for each archive, and say how far it is."""
-    s3, done = client("s3", settings), for_archives(row, published)
+    s3, done = client("s3", settings), for_archives(row, called, published)
     record_run(s3, settings.final_bucket, row.run_id, done)
     for archive_id in filter(lambda each: find_archive(s3, settings.final_bucket, each), done):
         log.info(read_progress(s3, settings.final_bucket, archive_id, threads=settings.threads).in_words())

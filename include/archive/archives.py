@@ -22,6 +22,11 @@ from include.settings import Settings
 
 log = logging.getLogger(__name__)
 
+
+class UnknownArchiveError(SelectionError):
+    """Raised where there is no archive of that id."""
+
+
 Going = Literal["on", "paused", "cancelled"]
 WRITE_ATTEMPTS: Final = 20
 # What lies behind is forgotten when the end is predicted: a pause at the beginning says nothing of it.
@@ -106,6 +111,10 @@ def queue_archive(
     :raises SelectionError: it was cancelled meanwhile.
     """
     archive = _known_or_new(s3, settings.final_bucket, archive)
+    if archive.going == "cancelled":
+        raise SelectionError(
+            f"Archive {archive.archive_id} was cancelled: plan it again; what has a result is left out."
+        )
     number = written = 0
     for read in [] if archive.is_queued else parts:
         if going_of(s3, settings.final_bucket, archive.archive_id) == "cancelled":
@@ -127,20 +136,31 @@ def _known_or_new(s3: Any, bucket: str, archive: Archive) -> Archive:
 
 
 def read_archive(s3: Any, bucket: str, archive_id: str) -> Archive:
-    """:raises SelectionError: there is no such archive."""
+    """:raises SelectionError: there is no such archive, or its record is damaged."""
     return _read(s3, bucket, archive_id)[0]
 
 
 def find_archive(s3: Any, bucket: str, archive_id: str) -> Archive | None:
-    found = objects.read(s3, bucket, layout.archive(archive_id))
-    return Archive.from_json(found[0]) if found else None
+    """The archive as it stands, None where there is no record of it; one whose record is damaged waits, as if paused."""
+    try:
+        return read_archive(s3, bucket, archive_id)
+    except UnknownArchiveError:
+        return None
+    except SelectionError as err:
+        log.error("%s Until then it waits, and all else goes on.", err)
+        return Archive(archive_id, "", datetime.min.replace(tzinfo=UTC), 0, 0, 1, going="paused", is_queued=True)
 
 
 def _read(s3: Any, bucket: str, archive_id: str) -> tuple[Archive, str]:
     found = objects.read(s3, bucket, layout.archive(archive_id))
     if found is None:
-        raise SelectionError(f"There is no archive {archive_id!r}: `python -m include.cli archives` lists them.")
-    return Archive.from_json(found[0]), found[1]
+        raise UnknownArchiveError(f"There is no archive {archive_id!r}: `python -m include.cli archives` lists them.")
+    try:
+        return Archive.from_json(found[0]), found[1]
+    except (ValueError, TypeError, KeyError, AttributeError) as err:
+        raise SelectionError(
+            f"s3://{bucket}/{layout.archive(archive_id)} is damaged ({err}). Delete it: the archive then goes on."
+        ) from err
 
 
 def change_archive(s3: Any, bucket: str, archive_id: str, change: Callable[[Archive], Archive]) -> Archive:
@@ -161,7 +181,7 @@ def set_going(s3: Any, bucket: str, archive_id: str, going: Going) -> Archive:
 
     def change(archive: Archive) -> Archive:
         if archive.going == "cancelled" and going != "cancelled":
-            raise SelectionError(f"Archive {archive_id} was cancelled: queue its plan again under another name.")
+            raise SelectionError(f"Archive {archive_id} was cancelled: plan it again; what has a result is left out.")
         return replace(archive, going=going)
 
     return change_archive(s3, bucket, archive_id, change)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,14 +40,18 @@ def next_slice(
 ) -> Slice:
     """The archive batches that one run labels in `LABELS_ARCHIVE_MINUTES` with the most inference units allowed.
 
-    Archives take turns batch by batch, so none waits for the end of another.
+    Archives take turns batch by batch, so none waits for the end of another; where there are more archives than batches in a
+    slice, the oldest ones do. What is left of a cancelled one is paid for, and comes first, to be published.
 
     :param archives: those with pending batches.
     :param most_batches: the run maps no more than these.
     """
     rate = (state.images_per_second or settings.assumed_images_per_second) * settings.inference_units_max
     room = rate * 60 * min(settings.archive_minutes, settings.max_model_minutes or settings.archive_minutes)
-    taken: list[str] = []
+    cancelled = itertools.chain.from_iterable(
+        pending_of(s3, settings.final_bucket, each) for each in _cancelled(archives)
+    )
+    taken = list(itertools.islice(cancelled, most_batches))
     images = 0
     for key, batch_size in _in_turn(_that_go_on(s3, settings, archives)):
         if images >= room or len(taken) >= most_batches:
@@ -55,6 +59,13 @@ def next_slice(
         taken.append(key)
         images += batch_size
     return Slice(tuple(sorted(taken)))
+
+
+def has_more(
+    s3: Any, settings: Settings, archives: Mapping[str, Archive | None], *, ours: Collection[str] = ()
+) -> bool:
+    """Whether archives that go on have other batches than ours."""
+    return any(key not in ours for key, _ in _in_turn(_that_go_on(s3, settings, archives)))
 
 
 def _that_go_on(s3: Any, settings: Settings, archives: Mapping[str, Archive | None]) -> list[Iterator[tuple[str, int]]]:
@@ -75,6 +86,10 @@ def _in_turn(archives: Sequence[Iterator[tuple[str, int]]]) -> Iterator[tuple[st
         yield from filter(None, of_each)
 
 
+def _cancelled(archives: Mapping[str, Archive | None]) -> list[str]:
+    return [archive_id for archive_id, archive in archives.items() if archive and archive.going == "cancelled"]
+
+
 def clear_cancelled(s3: Any, settings: Settings, archives: Mapping[str, Archive | None]) -> int:
     """Take the batches of cancelled archives off the pending ones; how many.
 
@@ -82,8 +97,7 @@ def clear_cancelled(s3: Any, settings: Settings, archives: Mapping[str, Archive 
 
     :param archives: those with pending batches.
     """
-    cancelled = [archive_id for archive_id, archive in archives.items() if archive and archive.going == "cancelled"]
-    keys = itertools.chain.from_iterable(pending_of(s3, settings.final_bucket, each) for each in cancelled)
+    keys = itertools.chain.from_iterable(pending_of(s3, settings.final_bucket, each) for each in _cancelled(archives))
     return sum(in_parallel(lambda key: _clear(s3, settings, key), keys, threads=settings.threads))
 
 
@@ -98,7 +112,8 @@ def _clear(s3: Any, settings: Settings, key: str) -> bool:
         keep_only(s3, bucket, batch, images)
         return True
     s3.delete_object(Bucket=bucket, Key=key)
-    for prefix in (f"{layout.OUTCOMES}{batch_id}/", layout.staged_of(batch_id)):
-        for left in list(objects.list_keys(s3, bucket, prefix)):
-            s3.delete_object(Bucket=bucket, Key=left)
+    checked = list(objects.list_keys(s3, bucket, f"{layout.OUTCOMES}{batch_id}/"))
+    staged = list(objects.list_keys(s3, bucket, layout.staged_of(batch_id))) if checked else []
+    for left in (*checked, *staged):
+        s3.delete_object(Bucket=bucket, Key=left)
     return True

@@ -16,9 +16,9 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from include import model
-from include.archive.slices import next_slice, pending_archives
+from include.archive.slices import has_more, pending_archives
 from include.errors import LeaseHeldError, TransientError, error_code
-from include.model_state import ModelState, ModelStateStore
+from include.model_state import ModelStateStore
 from include.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def stop_model(desk: Desk) -> Notes:
     if lease and lease.holder != desk.holder and lease.is_live(now()):
         log.warning("The model is left running: %s uses it until %s.", lease.holder, lease.expires_at)
         return {}
-    if lease and lease.holder == desk.holder and _goes_on(desk, known):
+    if lease and lease.holder == desk.holder and _goes_on(desk):
         handed_over_at = now()
         desk.state.hand_over(desk.holder, minutes=HAND_OVER_MINUTES, now=handed_over_at)
         return {"handed_over_at": handed_over_at}
@@ -132,11 +132,11 @@ def stop_model(desk: Desk) -> Notes:
     return {"stop_requested_at": desk.notes.get("stop_requested_at", requested_at), "stopped_at": now()}
 
 
-def _goes_on(desk: Desk, known: ModelState) -> bool:
+def _goes_on(desk: Desk) -> bool:
     if not desk.notes["decision"]["goes_on"] or not desk.notes.get("infer_went_well"):
         return False
-    archives = pending_archives(desk.s3, desk.settings)
-    return bool(next_slice(desk.s3, desk.settings, known, archives, most_batches=1).batches)
+    archives, ours = pending_archives(desk.s3, desk.settings), set(desk.notes["batches"])
+    return has_more(desk.s3, desk.settings, archives, ours=ours)
 
 
 def stop_what_was_handed_over(desk: Desk) -> None:

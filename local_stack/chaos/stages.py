@@ -122,7 +122,7 @@ def infer(desk: Desk) -> Notes:
         forget_attempts(desk.s3, bucket, [desk.batch], desk.run_id, threads=1)
     note_inferred(desk.s3, bucket, desk.run_id, batch_id)
     noted = {} if left() or decision["goes_on"] else request_stop(desk)
-    return {"inferred": [report]} | noted
+    return {"inferred": [(desk.batch, report)]} | noted
 
 
 def publish(desk: Desk) -> Notes:
@@ -139,7 +139,8 @@ def report(desk: Desk) -> Notes:
     pulled = notes.get("decision") or asdict(Decision(False, "No decision was reached."))
     units = notes.get("inference_units")
     decision = Decision(**pulled | {"batches": ()} | ({"inference_units": units} if units else {}))
-    inferred: list[InferReport] = notes.get("inferred", [])
+    called: list[tuple[str, InferReport]] = notes.get("inferred", [])
+    inferred = [counts for _, counts in called]
     published: list[tuple[str, PublishReport]] = notes.get("published", [])
     names = ("start_requested_at", "stop_requested_at", "stopped_at", "handed_over_at")
     ran_at = running_since(s3, settings.final_bucket, desk.run_id, first_call=None)
@@ -166,7 +167,7 @@ def report(desk: Desk) -> Notes:
     )
     write_report(s3, settings, row)
     learn(desk.state, row, inferred, times)
-    done = for_archives(row, published)
+    done = for_archives(row, called, published)
     record_run(s3, settings.final_bucket, row.run_id, done)
     for archive_id in filter(lambda each: find_archive(s3, settings.final_bucket, each), done):
         log.info(read_progress(s3, settings.final_bucket, archive_id, threads=settings.threads).in_words())

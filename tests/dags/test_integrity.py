@@ -185,7 +185,8 @@ class TestLabelImages:
     def test_the_report_comes_last_and_decides_the_runs_state(self, label_images: Any) -> None:
         report = label_images.task_dict["report"]
         assert report.downstream_task_ids == set()
-        assert report.upstream_task_ids == {"next_run", "publish"}
+        assert report.upstream_task_ids == {"next_run"}
+        assert label_images.task_dict["next_run"].upstream_task_ids == {"stop_model", "publish"}
         assert report.is_teardown
         assert report.on_failure_fail_dagrun
 

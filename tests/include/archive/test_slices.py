@@ -6,8 +6,9 @@ import pytest
 
 from include import layout
 from include.archive.archives import Archive, list_archives, pending_of, queue_archive, set_going
-from include.archive.slices import Slice, clear_cancelled, next_slice, pending_archives
+from include.archive.slices import Slice, clear_cancelled, has_more, next_slice, pending_archives
 from include.batches import read_batch
+from include.decide import count_backlog
 from include.model_state import ModelState
 from include.outcomes import read_outcomes, write_part, write_preflight
 from include.settings import Settings
@@ -94,6 +95,7 @@ class TestASlice:
     def test_what_is_not_to_go_on_waits(self, s3: MemoryS3, settings: Settings, going: str) -> None:
         stock, other = queue(s3, settings, "stock", batches=3), queue(s3, settings, "other", batches=3)
         set_going(s3, FINAL, stock, going)  # type: ignore[arg-type]
+        clear_cancelled(s3, settings, pending_archives(s3, settings))
         found = take(s3, settings, ONE_A_SECOND, most_batches=1_000)
         assert taken(found.batches) == {other: 3}
         assert not found.goes_on
@@ -103,6 +105,21 @@ class TestASlice:
         s3.delete_object(Bucket=FINAL, Key=layout.archive(stock))
         assert taken(take(s3, settings, ONE_A_SECOND, most_batches=1_000).batches) == {stock: 1}
         assert clear_cancelled(s3, settings, pending_archives(s3, settings)) == 0
+
+    def test_what_this_run_has_already_is_not_more(self, s3: MemoryS3, settings: Settings) -> None:
+        stock = queue(s3, settings, "stock", batches=8)
+        ours, others = list(pending_of(s3, FINAL, stock))[:7], list(pending_of(s3, FINAL, stock))[7:]
+        archives = pending_archives(s3, settings)
+        assert has_more(s3, settings, archives, ours=ours)
+        assert not has_more(s3, settings, archives, ours=[*ours, *others])
+
+    def test_one_whose_record_is_damaged_waits_and_all_else_goes_on(
+        self, s3: MemoryS3, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stock, other = queue(s3, settings, "stock", batches=3), queue(s3, settings, "other", batches=3)
+        s3.put_object(Bucket=FINAL, Key=layout.archive(stock), Body=b'{"going')
+        assert taken(take(s3, settings, ONE_A_SECOND, most_batches=9).batches) == {other: 3}
+        assert f"archives/{stock}/archive.json is damaged" in caplog.text
 
 
 class TestCancelled:
@@ -130,6 +147,9 @@ class TestCancelled:
             assert left
             assert left.images == batch.images[:4]
         assert list(pending_of(s3, FINAL, stock)) == [first]
+        assert take(s3, settings, ONE_A_SECOND, most_batches=9).batches == (first,)
+        backlog = count_backlog(s3, settings, [first], now=NOW, run_id="r")
+        assert backlog.ended == (first,), "there is nothing to start the model for"
         assert len(read_outcomes(s3, FINAL, batch.batch_id)) == 4
 
     def test_without_one_nothing_is_read(self, s3: MemoryS3, settings: Settings) -> None:
