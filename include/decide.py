@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 
 Digests: TypeAlias = npt.NDArray[np.uint64]
 
-# Airflow maps at most 1,024 tasks (core.max_map_length); a margin, since the limit is the deployment's to lower.
-MAX_BATCHES_A_RUN: Final = 1_000
+# Three mapped tasks each: fewer than a thousand tasks in all, with which the scheduler stays quick (and Airflow maps at most
+# 1,024, core.max_map_length). In batches of ten minutes it is two days' work.
+MAX_BATCHES_A_RUN: Final = 300
 # Mapped tasks that call at the same time, where there is work for long: one can use up any model, the second one goes on
 # when the first one dies, and when it hands over to the next.
 INFER_TASKS: Final = 2

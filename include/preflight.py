@@ -87,7 +87,8 @@ def _check(
             return Checked(image, already_labelled=True)  # announced again after it went into quarantine
         return ended(*_not_readable(image, err))
     if image.etag and image.etag != etag:
-        return ended("MISSING", "Overwritten", f"{image.uri} was overwritten; the newer image has an event of its own.")
+        newer = "plan it again" if image.origin == "archive" else "the newer image has an event of its own"
+        return ended("MISSING", "Overwritten", f"{image.uri} was overwritten; {newer}.")
     image = replace(image, etag=etag, size_bytes=size)
     facts, problem = examine(first_bytes, size, rest=lambda: _whole(s3, image))
     if problem is None:

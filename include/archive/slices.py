@@ -51,7 +51,7 @@ def next_slice(
     cancelled = itertools.chain.from_iterable(
         pending_of(s3, settings.final_bucket, each) for each in _cancelled(archives)
     )
-    taken = list(itertools.islice(cancelled, most_batches))
+    taken = list(itertools.islice(cancelled, max(0, most_batches)))
     images = 0
     for key, batch_size in _in_turn(_that_go_on(s3, settings, archives)):
         if images >= room or len(taken) >= most_batches:

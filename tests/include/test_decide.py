@@ -94,12 +94,12 @@ class TestBacklog:
         ).batches == (key,)
 
     def test_a_run_never_gets_more_batches_than_airflow_maps(self, s3: MemoryS3, settings: Settings) -> None:
-        write_batches(s3, FINAL, plan_batches(images(1_500), batch_size=1), threads=1)
+        write_batches(s3, FINAL, plan_batches(images(500), batch_size=1), threads=1)
         backlog = count_backlog(s3, settings, list_pending(s3, FINAL), now=NOW, run_id="r")
-        assert len(backlog.batches) == backlog.images == MAX_BATCHES_A_RUN < AIRFLOWS_LIMIT
-        assert backlog.later_batches == 500
+        assert len(backlog.batches) == backlog.images == MAX_BATCHES_A_RUN < AIRFLOWS_LIMIT / 3
+        assert backlog.later_batches == 200
         reason = decide(backlog, ModelState(), settings, now=NOW).reason
-        assert "500 more batches follow in the next runs" in reason
+        assert "200 more batches follow in the next runs" in reason
 
     def test_a_large_backlog_takes_bytes_an_image(self, s3: MemoryS3, settings: Settings) -> None:
         count = 20_000

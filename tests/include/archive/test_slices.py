@@ -68,8 +68,9 @@ class TestASlice:
         queue(s3, settings, "stock", batches=6)
         found = take(s3, settings, ONE_A_SECOND, most_batches=2)
         assert (len(found.batches), found.goes_on) == (2, True)
-        none = take(s3, settings, ONE_A_SECOND, most_batches=0)
-        assert (none.batches, none.goes_on) == ((), True)
+        for no_room in (0, -7):
+            none = take(s3, settings, ONE_A_SECOND, most_batches=no_room)
+            assert (none.batches, none.goes_on) == ((), True)
 
     def test_a_cap_on_a_runs_minutes_is_one_on_its_slice(self, s3: MemoryS3, build_settings: BuildSettings) -> None:
         settings = build_settings(archive_minutes=30, max_model_minutes=1, inference_units_max=1)
