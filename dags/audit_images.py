@@ -17,8 +17,8 @@ from __future__ import annotations
 import pendulum
 from airflow.sdk import dag
 
+from labelling.closing_tasks import audit
 from labelling.defaults import AUDIT_SCHEDULE, DEFAULT_ARGS
-from labelling.tasks import audit
 
 
 @dag(

@@ -32,9 +32,10 @@ from airflow.sdk import Param, TriggerRule, dag, task_group
 from include.decide import INFER_TASKS
 from include.settings import load_settings
 from labelling.alerts import alert_of_failed_run
+from labelling.closing_tasks import report
 from labelling.defaults import DEFAULT_ARGS, LABELLED_IMAGES, SCHEDULE
 from labelling.model_session import NextRun, StartModel, StopModel, WaitUntilRunning, stop_model_of_failed_run
-from labelling.tasks import A_LIST, A_PREFIX, EVERYTHING_PENDING, decide, drain, infer, preflight, publish, report
+from labelling.tasks import A_LIST, A_PREFIX, EVERYTHING_PENDING, decide, drain, infer, preflight, publish
 
 PARAMS = {
     "what": Param(

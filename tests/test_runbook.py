@@ -200,8 +200,8 @@ def test_every_line_that_people_are_told_has_its_answer() -> None:
     told = [
         *texts_of("include/report.py", "worth_telling"),
         *texts_of("dags/labelling/alerts.py", "alert_of_failed_run"),
-        *texts_of("dags/labelling/tasks.py", "_raise_if_incomplete", "IncompleteRunError"),
-        *texts_of("dags/labelling/tasks.py", "audit", "AuditError"),
+        *texts_of("dags/labelling/closing_tasks.py", "_raise_if_incomplete", "IncompleteRunError"),
+        *texts_of("dags/labelling/closing_tasks.py", "audit", "AuditError"),
         *texts_of("dags/labelling/model_session.py", "stop_if_idle", "AirflowFailException"),
     ]
     quoted = [span.strip('"') for span in spans() if is_message(span)]

@@ -37,6 +37,8 @@ def of_the_library(*files: str) -> set[str]:
 
 
 def test_the_same_functions_of_the_library_are_called() -> None:
-    dag = of_the_library("dags/labelling/tasks.py", "dags/labelling/model_session.py")
+    dag = of_the_library(
+        "dags/labelling/tasks.py", "dags/labelling/closing_tasks.py", "dags/labelling/model_session.py"
+    )
     played = of_the_library("local_stack/chaos/stages.py", "local_stack/chaos/model_stages.py")
     assert dag - played == NOT_PLAYED
