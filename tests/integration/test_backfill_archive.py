@@ -6,19 +6,21 @@ import io
 import re
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from include.archive.archives import Archive, list_archives, queue_archive, read_archive, read_progress, set_going
+from include.archive.archives import Archive, Going, list_archives, queue_archive, read_progress, set_going
 from include.archive.request import archive_id
 from include.audit import render
-from include.batches import list_pending
 from include.images import ImageRef
+from include.model_state import Hold
 from include.parallel import in_slices
+from labelling import model_session
 from local_stack import seed
 from tests.integration.deployment import Deployment
 from tests.integration.in_process import DagRunner, Ended
@@ -26,7 +28,7 @@ from tests.integration.situations import assert_safe
 from tests.integration.world import World, wait_for
 
 STOCK = "stock-archive"
-IMAGES = 24  # four batches
+IMAGES = 18  # three batches
 A_BATCH = 6
 # What is said to be in a batch: a minute of what the model is said to label, so that a slice is one batch.
 SAID_TO_BE = 6_000
@@ -73,6 +75,23 @@ def row(world: World, ended: Ended) -> dict[str, Any]:
     return dict(pq.read_table(io.BytesIO(world.read(key))).to_pylist()[0])
 
 
+@contextmanager
+def changed_midway(world: World, known: str, going: Going) -> Iterator[None]:
+    """In this block an archive is paused or cancelled after its first two images, of which each takes half a second."""
+    with world.network.holding("^DetectCustomLabels", after=2) as held:
+
+        def change() -> None:
+            held.wait()
+            set_going(world.s3, seed.FINAL_BUCKET, known, going)
+            held.released.set()
+
+        somebody = threading.Thread(target=change)
+        somebody.start()
+        world.aws.settings(inference_latency=0.5)
+        yield
+        somebody.join()
+
+
 def assert_archive_is_labelled(world: World, stock: dict[str, str]) -> None:
     assert labelled(world) == set(stock)
     assert world.batches("pending") == {}
@@ -88,13 +107,13 @@ def test_the_scheduler_goes_from_slice_to_slice_by_itself_on_one_start_of_the_mo
     deployment.trigger()
     wait_for("the archive is labelled", lambda: labelled(world) == set(stock), seconds=240)
     assert_safe(world)
-    wait_for("the last run has reported", lambda: len(all_rows(world)) == 4)
+    wait_for("the last run has reported", lambda: len(all_rows(world)) == 3)
     assert world.batches("pending") == {}
     assert world.times_run() == 1
     assert world.paid_calls() == IMAGES
     assert read_progress(world.s3, seed.FINAL_BUCKET, known, threads=1).done.labelled == IMAGES
     rows = sorted(all_rows(world), key=lambda each: each["started_at"])
-    assert [each["model_final_status"] for each in rows] == ["RUNNING"] * 3 + ["STOPPED"]
+    assert [each["model_final_status"] for each in rows] == ["RUNNING"] * 2 + ["STOPPED"]
     # What the model bills between two slices; the limit is one of a laden machine.
     assert max(each["idle_before_first_call_seconds"] for each in rows[1:]) < 90
 
@@ -103,12 +122,12 @@ def test_the_model_stays_up_from_slice_to_slice_and_stops_after_the_last(
     dags: DagRunner, world: World, stock: dict[str, str]
 ) -> None:
     known = queue(world, stock)
-    for number in range(1, 4):
+    for number in range(1, 3):
         ended = dags.run()
         assert ended.state == "success"
         assert ended.of("next_run") == {"success"}
         assert "another run follows at once, and the model stays up" in ended.log
-        assert f"{number * 6} of 24 images done" in ended.log
+        assert f"{number * A_BATCH} of {IMAGES} images done" in ended.log
         assert world.status() == "RUNNING"
     last = dags.run()
     assert last.state == "success"
@@ -118,7 +137,7 @@ def test_the_model_stays_up_from_slice_to_slice_and_stops_after_the_last(
     assert_safe(world)
     assert_archive_is_labelled(world, stock)
     progress = read_progress(world.s3, seed.FINAL_BUCKET, known, threads=1)
-    assert (progress.state, progress.done.labelled, progress.runs) == ("done", IMAGES, 4)
+    assert (progress.state, progress.done.labelled, progress.runs) == ("done", IMAGES, 3)
     assert row(world, last)["model_final_status"] == "STOPPED"
 
 
@@ -142,7 +161,7 @@ def test_uploads_come_first(dags: DagRunner, world: World, stock: dict[str, str]
     ended = dags.run()
     assert world.labelled() == set(world.uploads)
     assert ended.of("next_run") == {"success"}
-    assert len(labelled(world)) == 12, "and the archive goes on beside them"
+    assert len(labelled(world)) == 2 * A_BATCH, "and the archive goes on beside them"
 
 
 def test_a_paused_archive_stops_the_model_that_was_left_on_for_it(
@@ -160,7 +179,7 @@ def test_a_paused_archive_stops_the_model_that_was_left_on_for_it(
     assert len(labelled(world)) == 6
 
     set_going(world.s3, seed.FINAL_BUCKET, known, "on")
-    for _ in range(3):
+    for _ in range(2):
         assert dags.run().state == "success"
     assert_safe(world)
     assert_archive_is_labelled(world, stock)
@@ -173,18 +192,8 @@ def test_pausing_ends_what_is_being_labelled_and_the_model(
     monkeypatch.setattr("labelling.tasks.PAUSE_SECONDS", 0.1)
     monkeypatch.setenv("LABELS_INFERENCE_THREADS", "1")
     known = queue(world, stock)
-    with world.network.holding("^DetectCustomLabels", after=2) as held:
-
-        def pause() -> None:
-            held.wait()
-            set_going(world.s3, seed.FINAL_BUCKET, known, "paused")
-            held.released.set()
-
-        somebody = threading.Thread(target=pause)
-        somebody.start()
-        world.aws.settings(inference_latency=0.5)
+    with changed_midway(world, known, "paused"):
         ended = dags.run()
-        somebody.join()
     assert ended.state == "success"
     assert "its archive does not go on" in ended.log
     assert ended.of("next_run") == {"skipped"}
@@ -193,7 +202,7 @@ def test_pausing_ends_what_is_being_labelled_and_the_model(
 
     world.aws.settings(inference_latency=0)
     set_going(world.s3, seed.FINAL_BUCKET, known, "on")
-    for _ in range(4):
+    for _ in range(3):
         assert dags.run().state == "success"
     assert_archive_is_labelled(world, stock)
     assert world.paid_calls() == IMAGES, "what was checkpointed is not paid for again"
@@ -216,11 +225,11 @@ def test_a_cancelled_archive_is_gone_with_the_next_run_and_what_was_labelled_sta
 def test_two_archives_take_turns(
     dags: DagRunner, world: World, stock: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    half = sorted(stock)[:12]
+    half = sorted(stock)[: IMAGES // 2]
     first = queue(world, {key: stock[key] for key in half}, "a")
     second = queue(world, {key: stock[key] for key in stock if key not in half}, "b")
     monkeypatch.setenv("LABELS_ARCHIVE_MINUTES", "2")  # two batches a slice
-    for done in (6, 12):
+    for done in (A_BATCH, IMAGES // 2):
         assert dags.run().state == "success"
         for known in (first, second):
             assert read_progress(world.s3, seed.FINAL_BUCKET, known, threads=1).done.images == done
@@ -237,7 +246,7 @@ def test_a_slice_that_fails_leaves_no_model_on_and_the_next_run_goes_on(
     assert ended.state == "failed"
     assert ended.of("next_run") == {"skipped"}
     assert_safe(world)
-    for _ in range(4):
+    for _ in range(3):
         assert dags.run().state == "success"
     assert_safe(world)
     assert_archive_is_labelled(world, stock)
@@ -255,22 +264,95 @@ def test_a_run_that_never_comes_leaves_the_model_to_the_watchdog(
     assert_safe(world)
 
 
-def test_an_image_that_was_uploaded_and_labelled_meanwhile_is_not_paid_for_again(
-    dags: DagRunner, world: World, stock: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_an_image_in_two_archives_is_paid_for_once(dags: DagRunner, world: World, stock: dict[str, str]) -> None:
+    some = {key: stock[key] for key in sorted(stock)[: 2 * A_BATCH]}
+    queue(world, some)
+    assert dags.run().state == "success"
+    twice = queue(world, some, "again")
+    while world.batches("pending"):
+        assert dags.run().state == "success"
+    assert world.paid_calls() == len(some)
+    assert_safe(world)
+    assert labelled(world) == set(some)
+    assert read_progress(world.s3, seed.FINAL_BUCKET, twice, threads=1).state == "done"
+    found = world.audit()
+    assert found.is_clean, render(found)
+
+
+# Between two slices
+
+
+@pytest.mark.parametrize("trouble", ["^GET .*list-type=2.*pending", "^PUT .*state/model/"])
+def test_s3_that_fails_when_the_model_is_to_be_handed_over_stops_it(
+    dags: DagRunner, world: World, stock: dict[str, str], monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     queue(world, stock)
-    twice = queue(world, stock, "again")
-    for _ in range(8):
-        dags.run()
-        if world.batches("pending") == {}:
-            break
-    assert world.paid_calls() == IMAGES
+    execute, requests = model_session.StopModel.execute, []
+
+    def in_trouble(self: Any, context: Any) -> str:
+        world.network.refuse(trouble, "AccessDenied", status=403)
+        try:
+            return execute(self, context)
+        finally:
+            world.network.mend()
+            requests.append(world.network.count("^StopProjectVersion"))
+
+    monkeypatch.setattr(model_session.StopModel, "execute", in_trouble)
+    dags.run()
+    assert requests[0] == 1, "at the first attempt"
     assert_safe(world)
-    assert_archive_is_labelled(world, stock)
-    assert read_archive(world.s3, seed.FINAL_BUCKET, twice).images == IMAGES
-    assert len(list_archives(world.s3, seed.FINAL_BUCKET)) == 2
-    assert list_pending(world.s3, seed.FINAL_BUCKET) == []
-    wait_for("the model is off", lambda: world.status() == "STOPPED")
+
+
+def test_a_dry_run_between_two_slices_changes_nothing_and_who_holds_the_model_keeps_it(
+    dags: DagRunner, world: World, stock: dict[str, str]
+) -> None:
+    known = queue(world, stock)
+    assert dags.run().state == "success"
+    before = world.lease()
+    assert dags.run(dry_run=True).state == "success"
+    assert (world.status(), world.lease()) == ("RUNNING", before)
+
+    world.state.set_hold(Hold("ann", datetime.now(UTC) + timedelta(minutes=30)))
+    set_going(world.s3, seed.FINAL_BUCKET, known, "paused")
+    assert dags.run().state == "success"
+    assert (world.status(), world.lease()) == ("RUNNING", None)
+
+
+def test_a_model_that_somebody_stopped_between_two_slices_fails_no_run(
+    dags: DagRunner, world: World, stock: dict[str, str]
+) -> None:
+    known = queue(world, stock)
+    assert dags.run().state == "success"
+    set_going(world.s3, seed.FINAL_BUCKET, known, "paused")
+    world.aws.set_model(world.version_arn, status="STOPPED")
+    assert dags.run().state == "success"
+    assert_safe(world)
+
+
+def test_what_was_left_running_in_vain_is_on_the_bill(dags: DagRunner, world: World, stock: dict[str, str]) -> None:
+    known = queue(world, stock)
+    first = row(world, dags.run())
+    set_going(world.s3, seed.FINAL_BUCKET, known, "paused")
+    second = row(world, dags.run())
+    assert second["model_running_seconds"] >= (second["started_at"] - first["ended_at"]).total_seconds()
+    assert second["cost_usd"] > 0
+
+
+def test_cancelled_in_the_midst_of_a_batch_what_is_paid_for_is_published(
+    dags: DagRunner, world: World, stock: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labelling.tasks.PAUSE_SECONDS", 0.1)
+    monkeypatch.setenv("LABELS_INFERENCE_THREADS", "1")
+    known = queue(world, stock)
+    with changed_midway(world, known, "cancelled"):
+        assert dags.run().state == "success"
+    world.aws.settings(inference_latency=0)
+    assert dags.run().state == "success"
+    assert 0 < len(labelled(world)) == world.paid_calls() < A_BATCH
+    assert world.batches("pending") == {}
+    assert_safe(world)
+    found = world.audit()
+    assert found.is_clean, render(found)
 
 
 # From the form to the labels
@@ -289,7 +371,7 @@ def test_a_dry_run_says_what_there_is_and_queues_nothing_and_the_second_step_que
     dry = dags.run("backfill_archive", uri=f"s3://{STOCK}/2019/", exclude=["*/shelf 3/*"])
     assert dry.state == "success"
     assert dry.of("queue") == dry.of("label_images") == {"skipped"}
-    assert "18 of 24 images found are chosen" in dry.log
+    assert "14 of 18 images found are chosen" in dry.log
     assert world.keys(prefix="batches/") == before == {}
     assert list_archives(world.s3, seed.FINAL_BUCKET) == []
 
@@ -299,7 +381,7 @@ def test_a_dry_run_says_what_there_is_and_queues_nothing_and_the_second_step_que
     assert queued.state == "success"
     assert queued.of("label_images") == {"success"}
     assert list_archives(world.s3, seed.FINAL_BUCKET) == [plan_in(dry)]
-    assert sum(map(len, world.batches("pending").values())) == 18
+    assert sum(map(len, world.batches("pending").values())) == 14
 
     assert dags.run().state == "success"
     assert labelled(world) == {key for key in stock if "shelf 3" not in key}
@@ -307,7 +389,7 @@ def test_a_dry_run_says_what_there_is_and_queues_nothing_and_the_second_step_que
 
     # Only what has no result is chosen now.
     again = dags.run("backfill_archive", uri=f"s3://{STOCK}/2019/")
-    assert "7 of 25 images found are chosen" in again.log
+    assert "5 of 19 images found are chosen" in again.log
 
 
 @pytest.mark.parametrize(
