@@ -1,8 +1,9 @@
-"""Planning an archive: an inventory of 1,000,000 images, a selection against 10,000,000 published rows, a listing.
+"""Archives: an inventory of 1,000,000 images, a selection against 10,000,000 published rows, a listing; and five at once.
 
 Each runs in a process of its own, and memory is what it takes beyond its imports. The inventory and the published results
 are files in a folder, served by a stand-in for S3 that costs next to nothing; the listing is local AWS's, over HTTP, and
-as fast as that answers. Goals: the inventory planned within 60 s and 400 MB, the selection within 60 s and 1 GB.
+as fast as that answers. So are five archives that are queued side by side, and a run's slice of them. Goals: the inventory
+planned within 60 s and 400 MB, the selection within 60 s and 1 GB; a run has fewer than 1,000 tasks, and each archive its turn.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,10 +34,14 @@ from botocore.config import Config
 
 from benchmarks.folder_s3 import FolderS3
 from include import layout
+from include.archive.archives import Archive, queue_archive
 from include.archive.listing import list_prefix
 from include.archive.plan import in_words, plan_archive
 from include.archive.published import read_published
-from include.archive.request import parse_request
+from include.archive.request import archive_id, parse_request
+from include.archive.slices import next_slice, pending_archives
+from include.decide import MAX_BATCHES_A_RUN, batch_size, count_backlog
+from include.images import ImageRef
 from include.model_state import ModelState
 from include.parallel import in_parallel
 from include.schema import ANALYSIS, IMAGE_LABELS
@@ -55,6 +61,13 @@ ARN: Final = "arn:aws:rekognition:us-east-1:123456789012:project/shop"
 VERSION_ARN: Final = f"{ARN}/version/shop.v1/1700000000001"
 MANIFEST: Final = "reports/2026-11-21T01-00Z/manifest.json"
 BUCKET: Final = "archive"
+
+ARCHIVES: Final = 5
+IMAGES_AN_ARCHIVE: Final = 20_000
+MOST_TASKS: Final = 1_000
+# drain, decide, start_model, wait_until_running, stop_model, next_run, report; and three for each batch.
+TASKS_A_RUN: Final = 7
+TASKS_A_BATCH: Final = 3
 
 # Seconds and MB that a cell may take; the listing is as slow as the stand-in.
 GOALS: Final[dict[str, tuple[float, float]]] = {"inventory": (60.0, 400.0), "selection": (60.0, 1_024.0)}
@@ -86,6 +99,7 @@ def main() -> int:
         costs["selection"] = in_own_process(plan_inventory, folder, "new")
         costs["published"] = in_own_process(only_read_published, folder)
     costs["listing"] = list_local_aws(sizes.listed)
+    costs["queue"], costs["slice"], batches = five_on_local_aws()
     for name, cost in costs.items():
         rate = cost.images / cost.seconds
         say(f"{name:<12}{cost.images:>12,}{cost.chosen:>12,}{cost.seconds:>10.1f}{rate:>12,.0f}{cost.peak_mb:>10.0f}")
@@ -93,6 +107,10 @@ def main() -> int:
         figures[name] |= {"images_per_second": round(rate), "peak_mb": round(cost.peak_mb, 1)}
         seconds, peak_mb = GOALS.get(name, (float("inf"), float("inf")))
         missed += [f"{name} seconds"] * (cost.seconds > seconds) + [f"{name} memory"] * (cost.peak_mb > peak_mb)
+    tasks = TASKS_A_RUN + TASKS_A_BATCH * sum(batches.values())
+    figures["slice"] |= {"archives": ARCHIVES, "batches_of_each": sorted(batches.values()), "tasks": tasks}
+    say(f"A run's slice of {ARCHIVES} archives: {sum(batches.values())} batches, {tasks} tasks.")
+    missed += ["tasks"] * (tasks >= MOST_TASKS) + ["turns"] * (len(batches) < ARCHIVES)
     sys.stdout.write(json.dumps(figures | {"missed": missed}) + "\n")
     return 1 if missed else 0
 
@@ -210,6 +228,40 @@ def list_all() -> tuple[int, int]:
     for table in list_prefix(s3, f"s3://{BUCKET}/", THREADS, Counter()):
         found.update(table["key"].to_pylist())
     return len(found), len(found)
+
+
+def five_on_local_aws() -> tuple[Cost, Cost, Counter[str | None]]:
+    """Queue five archives, and decide on a run; the batches that each of them has in it."""
+    with LocalAws() as aws:
+        aws.client("s3").create_bucket(Bucket="final")
+        os.environ.update(aws.environment())
+        queued, sliced = in_own_process(queue_five), in_own_process(decide_on_five)
+        s3 = aws.client("s3", max_pool_connections=THREADS)
+        taken = next_slice(
+            s3, settings(), ModelState(), pending_archives(s3, settings()), most_batches=MAX_BATCHES_A_RUN
+        )
+        return queued, sliced, Counter(map(layout.archive_of, taken.batches))
+
+
+def queue_five() -> tuple[int, int]:
+    s3 = boto3.client("s3", config=Config(max_pool_connections=THREADS))
+    for number in range(ARCHIVES):
+        first = number * IMAGES_AN_ARCHIVE
+        found = zip(range(first, first + IMAGES_AN_ARCHIVE), etags(first, IMAGES_AN_ARCHIVE), strict=True)
+        images = [ImageRef(BUCKET, key(each), etag, NOW, size_bytes=1, origin="archive") for each, etag in found]
+        size = batch_size(1_000_000, ModelState(), settings())
+        known = Archive(archive_id(f"stock {number}", now=NOW), f"s3://{BUCKET}/", NOW, len(images), 1, batch_size=size)
+        queue_archive(s3, settings(), known, [partial(list, images)])
+    return ARCHIVES * IMAGES_AN_ARCHIVE, ARCHIVES * IMAGES_AN_ARCHIVE
+
+
+def decide_on_five() -> tuple[int, int]:
+    """What ``decide`` does of a run: how many images wait, and how many of them are the run's."""
+    s3 = boto3.client("s3", config=Config(max_pool_connections=THREADS))
+    archives = pending_archives(s3, settings())
+    taken = next_slice(s3, settings(), ModelState(), archives, most_batches=MAX_BATCHES_A_RUN)
+    backlog = count_backlog(s3, settings(), taken.batches, now=NOW, run_id="benchmark")
+    return ARCHIVES * IMAGES_AN_ARCHIVE, backlog.images
 
 
 def in_own_process(work: Callable[..., tuple[int, int]], *arguments: str) -> Cost:

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     final_bucket: str = Field(min_length=3, max_length=63, description="batches, labels, Parquet, originals")
     queue_url: str = Field(pattern=r"^https?://", description="SQS queue that S3 announces uploads to")
     allowed_buckets: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="further buckets that a manual run may label images of, comma-separated"
+        default=(), description="further buckets that manual runs and archives may label images of, comma-separated"
     )
     originals: Literal["move", "leave"] = Field(
         default="move", description="move: a labelled upload goes to images/ of the final bucket; leave: it stays"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -47,24 +49,35 @@ class DagRunner:
 
     def run_scheduled(self, patch: pytest.MonkeyPatch) -> Ended:
         """Run ``label_images`` as the scheduler does every hour."""
+        with self._as(DagRunType.SCHEDULED, patch):
+            return self.run()
+
+    def run_backfill(self, patch: pytest.MonkeyPatch, until: datetime, **params: Any) -> Ended:
+        """Run ``backfill_archive`` as Airflow's backfill does, for the day that ends then."""
+        with self._as(DagRunType.BACKFILL_JOB, patch):
+            return self.run_dag(self.dag("backfill_archive"), until, **params)
+
+    @staticmethod
+    @contextmanager
+    def _as(run_type: DagRunType, patch: pytest.MonkeyPatch) -> Iterator[None]:
         by_hand = dagrun.get_or_create_dagrun
 
-        def scheduled(**fields: Any) -> Any:
+        def of_that_type(**fields: Any) -> Any:
             run = by_hand(**fields)
-            run.run_type = DagRunType.SCHEDULED
+            run.run_type = run_type
             fields["session"].commit()
             return run
 
         with patch.context() as context:
-            context.setattr(dagrun, "get_or_create_dagrun", scheduled)
-            return self.run()
+            context.setattr(dagrun, "get_or_create_dagrun", of_that_type)
+            yield
 
-    def run_dag(self, dag: Any, **params: Any) -> Ended:
+    def run_dag(self, dag: Any, logical_date: datetime | None = None, **params: Any) -> Ended:
         self._capsys.readouterr()
         self._caplog.clear()
         # In this one process, what is asked for in this run would stand in the next one's form.
         declared = [(each, copy.deepcopy(each.params)) for each in (dag, *dag.tasks)]
-        run = dag.test(run_conf=params)
+        run = dag.test(logical_date=logical_date, run_conf=params)
         for each, as_declared in declared:
             each.params = as_declared
         # Tracebacks are drawn in boxes: a sentence may be broken anywhere.

@@ -410,3 +410,23 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     assert ended.state == "failed"
     assert said in ended.log
     assert world.keys() == before
+
+
+def test_a_backfill_by_dates_takes_the_images_of_each_day_below_that_days_prefix(
+    dags: DagRunner, world: World, stock: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    for folder in (f"{today:%Y/%m/%d}", "1999/01/01"):
+        world.s3.put_object(Bucket=STOCK, Key=f"{folder}/a.jpg", Body=world.images[0])
+    form = {"uri": f"s3://{STOCK}/{{date:%Y/%m/%d}}/", "dry_run": False}
+    ended = dags.run_backfill(monkeypatch, today + timedelta(days=1), **form)
+    assert ended.state == "success"
+    assert list(world.batches().values()) == [[f"{today:%Y/%m/%d}/a.jpg"]]
+    assert f"_{today:%Y%m%d}" in list_archives(world.s3, seed.FINAL_BUCKET)[0]
+
+    # All of them were written today: the day before yesterday has none of them.
+    world.s3.put_object(Bucket=STOCK, Key=f"{today - timedelta(days=2):%Y/%m/%d}/late.jpg", Body=world.images[0])
+    none = dags.run_backfill(monkeypatch, today - timedelta(days=1), **form)
+    assert none.state == "success"
+    assert none.of("queue") == {"skipped"}
+    assert len(world.batches()) == 1
