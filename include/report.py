@@ -128,7 +128,8 @@ def build_report(
         labels=sum(report.labels for report in published),
         calls=sum(report.calls for report in inferred),
         throttled_calls=sum(report.throttled_calls for report in inferred),
-        inference_units=decision.inference_units if decision.start else 0,
+        # Also of a run that only stopped what was left running for it: it has that time on its bill.
+        inference_units=decision.inference_units if decision.start or times.running_at else 0,
         model_running_seconds=round(running, 3),
         idle_before_first_call_seconds=_gap(times.running_at, first_call),
         ramp_seconds=_gap(first_call, calls.up_to_speed),

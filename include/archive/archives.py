@@ -216,7 +216,7 @@ def read_progress(s3: Any, bucket: str, archive_id: str, *, threads: int) -> Pro
 
     :raises SelectionError: there is no such archive.
     """
-    archive = read_archive(s3, bucket, archive_id)
+    archive = find_archive(s3, bucket, archive_id) or read_archive(s3, bucket, archive_id)
 
     def read(key: str) -> ArchiveRun:
         body, _ = objects.read(s3, bucket, key) or (b"", "")

@@ -333,9 +333,12 @@ def test_what_was_left_running_in_vain_is_on_the_bill(dags: DagRunner, world: Wo
     known = queue(world, stock)
     first = row(world, dags.run())
     set_going(world.s3, seed.FINAL_BUCKET, known, "paused")
-    second = row(world, dags.run())
+    ended = dags.run()
+    second = row(world, ended)
     assert second["model_running_seconds"] >= (second["started_at"] - first["ended_at"]).total_seconds()
     assert second["cost_usd"] > 0
+    assert second["inference_units"] == 1
+    assert "with 1 inference unit" in ended.log
 
 
 def test_cancelled_in_the_midst_of_a_batch_what_is_paid_for_is_published(

@@ -174,6 +174,15 @@ class TestProgress:
         progress = read_progress(s3, FINAL, STOCK, threads=1)
         assert (progress.state, progress.left) == ("done", 0)
 
+    def test_one_whose_record_is_damaged_hides_no_other_and_fails_no_report(
+        self, s3: MemoryS3, settings: Settings
+    ) -> None:
+        queue_archive(s3, settings, archive(), parts())
+        self.runs(s3, 10)
+        s3.put_object(Bucket=FINAL, Key=layout.archive(STOCK), Body=b"{")
+        progress = read_progress(s3, FINAL, STOCK, threads=1)
+        assert (progress.state, progress.done.images) == ("paused", 10)
+
     def test_archives_are_listed_oldest_first(self, s3: MemoryS3, settings: Settings) -> None:
         ids = [archive_id(name, now=datetime(2026, 1, day, tzinfo=UTC)) for name, day in (("b", 2), ("a", 3), ("c", 1))]
         for each in ids:
