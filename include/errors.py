@@ -34,6 +34,10 @@ class SelectionError(TerminalError):
     """Raised when a manual run asks for images that it may not have or that are not there."""
 
 
+class ResultsError(TerminalError):
+    """Raised when published results are not what they should be: a file is damaged, or one that is listed is gone."""
+
+
 class ModelNotRunningError(TerminalError):
     """Raised when inference finds the model not RUNNING."""
 

@@ -16,6 +16,7 @@ IMAGES: Final = "images/"
 QUARANTINE: Final = "quarantine/"
 STAGED: Final = "staged/"
 IMAGE_LABELS: Final = "results/image_labels/"
+FILE_LISTS: Final = "results/files/image_labels/"
 RUNS: Final = "results/runs/"
 ARCHIVES: Final = "archives/"
 
@@ -27,6 +28,8 @@ SLICED: Final = 5
 # How this module itself ends keys. A source key that ends so is set apart by a digest, or one could be uploaded under
 # the name of another image's reason, or of a longer key.
 _OWN_ENDING: Final = re.compile(r"(~[0-9a-f]{16}|\.error\.json)\Z")
+
+_MERGED: Final = "merged-"
 
 MAX_KEY_BYTES: Final = 1024  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 
@@ -146,7 +149,31 @@ def staged(batch_id: str, digest: int) -> str:
 
 
 def image_labels(*, analysis: str, day: str, batch_id: str) -> str:
-    return f"{IMAGE_LABELS}analysis={analysis}/dt={day}/{batch_id}.parquet"
+    return f"{image_labels_of(analysis=analysis, day=day)}{batch_id}.parquet"
+
+
+def image_labels_of(*, analysis: str, day: str) -> str:
+    """Below this lie a day's files: one a batch, and merged ones."""
+    return f"{IMAGE_LABELS}analysis={analysis}/dt={day}/"
+
+
+def merged_image_labels(*, analysis: str, day: str, digest: str) -> str:
+    return f"{image_labels_of(analysis=analysis, day=day)}{_MERGED}{digest}.parquet"
+
+
+def is_merged(image_labels_key: str) -> bool:
+    """Whether a file of results was merged from those of several batches."""
+    return image_labels_key.rpartition("/")[2].startswith(_MERGED)
+
+
+def file_list(*, analysis: str, day: str) -> str:
+    """Names the files of a day that readers see."""
+    return f"{FILE_LISTS}analysis={analysis}/dt={day}/files.txt"
+
+
+def day_of(results_key: str) -> str:
+    """The day of a file of results, or of a list of them."""
+    return results_key.rpartition("/")[0].rpartition("dt=")[2]
 
 
 def run(*, day: str, run_id: str) -> str:

@@ -1,7 +1,8 @@
 """Stage 6, once the model has been told to stop: JSON, Parquet, originals moved, the batch done.
 
-Every step may be repeated and then changes nothing. Order: documents, Parquet, originals, done marker, pending batch
-gone; whatever is killed in between, the batch is still pending and is published again from its checkpoints.
+Every step may be repeated and then changes nothing. Order: documents, Parquet, its line in the day's list of files, originals,
+done marker, pending batch gone; whatever is killed in between, the batch is still pending and is published again from its
+checkpoints.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from include import layout, objects
 from include.batches import Batch
+from include.file_lists import add_file
 from include.images import ImageRef, sequencer_order, source_parameters
 from include.outcomes import Outcome, read_outcomes, read_preflight
 from include.parallel import in_parallel
@@ -180,6 +182,7 @@ def _write_parquet(s3: Any, settings: Settings, batch_id: str, rows: Sequence[di
         pq.write_table(image_labels_table(of_day), body, compression="zstd")
         key = layout.image_labels(analysis=ANALYSIS, day=day, batch_id=batch_id)
         s3.put_object(Bucket=settings.final_bucket, Key=key, Body=body.getvalue())
+        add_file(s3, settings.final_bucket, analysis=ANALYSIS, day=day, key=key)
     return list(days)
 
 

@@ -5,7 +5,6 @@ Only the columns that are asked for are read, by ranges of the Parquet files.
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from include.archive.ahead import in_order
 from include.archive.found import Skipped
 from include.archive.hashes import Hashes, hash_identities
 from include.errors import SelectionError
+from include.ranged_file import RangedFile
 from include.schema import ANALYSIS
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,6 @@ LABELLED: Final = 2  # and one of these labelled it
 LABELLED_BY_OTHER: Final = 4
 
 COLUMNS: Final = ["source_bucket", "source_key", "etag", "model_arn", "status"]
-# The end of a Parquet file is its table of contents. A file of a batch is seldom larger than this: then one GET is all.
-TAIL_BYTES: Final = 1024**2
 # Rows that are collected before they are aggregated: some 20 bytes each.
 ROWS_AT_A_TIME: Final = 4_000_000
 
@@ -76,44 +74,6 @@ class Known:
             open_rows = open_rows[~hit]
             place[open_rows] += 1
         return found
-
-
-class RangedFile(io.RawIOBase):
-    """An S3 object that can be read here and there. Its end is read once and kept."""
-
-    def __init__(self, s3: Any, bucket: str, key: str, size: int) -> None:
-        super().__init__()
-        self._get: Callable[[int, int], bytes] = lambda start, end: bytes(
-            s3.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}")["Body"].read()
-        )
-        self._size, self._place = size, 0
-        self._tail_start = max(0, size - TAIL_BYTES)
-        self._tail: bytes | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._place = offset + (0, self._place, self._size)[whence]
-        return self._place
-
-    def read(self, size: int | None = -1) -> bytes:
-        start = min(self._place, self._size)
-        end = self._size if size is None or size < 0 else min(start + size, self._size)
-        self._place = end
-        if start == end:
-            return b""
-        if start < self._tail_start:
-            return self._get(start, end)
-        if self._tail is None:
-            self._tail = self._get(self._tail_start, self._size)
-        return self._tail[start - self._tail_start : end - self._tail_start]
 
 
 def read_published(

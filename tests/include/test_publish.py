@@ -146,7 +146,7 @@ class TestRows:
         told = image("a.jpg", minutes=-10 * 24 * 60)
         batch = inferred(s3, settings, ended(told))
         run(s3, settings, batch)
-        assert s3.keys(FINAL, "results/") == [
+        assert s3.keys(FINAL, "results/image_labels/") == [
             f"results/image_labels/analysis=custom_labels/dt=2026-03-01/{batch.batch_id}.parquet"
         ]
 
@@ -154,7 +154,10 @@ class TestRows:
         two = [ended(image("a.jpg")), ended(image("b.jpg"), processed_at=NOW + timedelta(days=1))]
         batch = inferred(s3, settings, *two)
         run(s3, settings, batch)
-        assert [key.split("/")[3] for key in s3.keys(FINAL, "results/")] == ["dt=2026-03-01", "dt=2026-03-02"]
+        assert [key.split("/")[3] for key in s3.keys(FINAL, "results/image_labels/")] == [
+            "dt=2026-03-01",
+            "dt=2026-03-02",
+        ]
         assert [row["source_key"] for row in rows(s3)] == ["a.jpg", "b.jpg"]
         assert s3.keys(FINAL, "batches/done/") == [f"batches/done/2026-03-02/{batch.batch_id}.jsonl.gz"]
 

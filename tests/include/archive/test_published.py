@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include import layout
+from include import layout, ranged_file
 from include.archive import published
-from include.archive.published import Known, RangedFile, Select, read_published, selected
+from include.archive.published import Known, Select, read_published, selected
 from include.archive.request import FOUND
 from include.errors import SelectionError
+from include.ranged_file import RangedFile
 from include.schema import IMAGE_LABELS
 from tests.include.memory_s3 import MemoryS3
 from tests.include.samples import AWKWARD_KEYS, FINAL, MODEL_ARN, NOW
@@ -126,7 +127,7 @@ def test_a_broken_file_is_named(s3: MemoryS3) -> None:
 
 
 def test_of_a_large_file_only_what_is_needed_is_fetched(s3: MemoryS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "TAIL_BYTES", 4_096)
+    monkeypatch.setattr(ranged_file, "TAIL_BYTES", 4_096)
     rows = [{"source_key": f"{number}.jpg", "error_message": os.urandom(200).hex()} for number in range(3_000)]
     key = put_results(s3, "large", *rows)
     fetched = []
@@ -143,7 +144,7 @@ def test_of_a_large_file_only_what_is_needed_is_fetched(s3: MemoryS3, monkeypatc
 
 @pytest.mark.parametrize("tail", [1, 10, 64, 1_000])
 def test_a_ranged_file_reads_as_the_whole_one(s3: MemoryS3, tail: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "TAIL_BYTES", tail)
+    monkeypatch.setattr(ranged_file, "TAIL_BYTES", tail)
     whole = bytes(range(64))
     s3.put_object(Bucket=FINAL, Key="file", Body=whole)
     ranged, plain = RangedFile(s3, FINAL, "file", len(whole)), io.BytesIO(whole)

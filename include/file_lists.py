@@ -1,0 +1,175 @@
+"""Which Parquet files the readers of a day see: a list of them, one object a day, which is swapped as a whole.
+
+Athena reads the lists as symlink files (docs/adr/0013), everybody else with `visible_files`. So many small files can make way
+for a large one between two looks: each sees all rows once. A day without a list, from before there were any, shows every
+file that lies there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from include import layout, objects
+from include.errors import ResultsError, TransientError
+from include.parallel import in_parallel
+from include.ranged_file import RangedFile
+
+# In each round somebody's write goes through: more rounds than there are tasks that publish at a time.
+WRITE_ATTEMPTS: Final = 100
+# In the footer of a merged file: the names, without their folder, of the files whose rows it took over.
+MERGED_FROM: Final = b"merged_from"
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """A Parquet file of ``image_labels`` in the final bucket."""
+
+    key: str
+    size_bytes: int
+    analysis: str
+    day: str
+
+    @property
+    def is_merged(self) -> bool:
+        return layout.is_merged(self.key)
+
+
+def add_file(s3: Any, bucket: str, *, analysis: str, day: str, key: str) -> None:
+    """Let readers see a file. Nothing happens where they see its rows already: in it, or in one that took them over.
+
+    :raises ResultsError: a merged file of the day is damaged.
+    """
+
+    def with_file(listed: list[str]) -> list[str]:
+        if key in listed:
+            return listed
+        merged = {each: objects.head(s3, bucket, each) for each in listed if layout.is_merged(each)}
+        # One that somebody deleted fails every query of the day; its batches are on their way back.
+        left = [each for each in listed if each not in merged or merged[each]]
+        has_rows = any(
+            key in merged_from(s3, bucket, ResultFile(each, found["ContentLength"], analysis, day))
+            for each, found in merged.items()
+            if found
+        )
+        return left if has_rows else [*left, key]
+
+    _change(s3, bucket, analysis, day, with_file)
+
+
+def swap_files(s3: Any, bucket: str, *, analysis: str, day: str, merged: str, files: Collection[str]) -> bool:
+    """Show a merged file in the place of those whose rows it has; False where one of these is no longer shown."""
+    shown: list[str] = []
+
+    def swapped(listed: list[str]) -> list[str]:
+        shown[:] = [*(each for each in listed if each not in files), merged]
+        return shown if set(files) <= set(listed) else listed
+
+    return merged in _change(s3, bucket, analysis, day, swapped)
+
+
+def ensure_file_lists(s3: Any, bucket: str, *, analysis: str, threads: int) -> int:
+    """List the days whose results are from before there were lists; how many there were."""
+    data, lists = _survey(s3, bucket, analysis)
+    without = sorted({layout.day_of(key) for key in data} - lists.keys())
+    in_parallel(lambda day: _change(s3, bucket, analysis, day, lambda listed: listed), without, threads=threads)
+    return len(without)
+
+
+def visible_files(
+    s3: Any, bucket: str, *, analysis: str, threads: int, days: Collection[str] | None = None
+) -> list[ResultFile]:
+    """The files in which readers see each row exactly once, by key. A request for each day, and for a thousand files.
+
+    :param days: only these (``YYYY-MM-DD``).
+    :raises ResultsError: a list names a file that is gone.
+    """
+    data, lists = _survey(s3, bucket, analysis)
+    by_day: dict[str, list[str]] = {day: [] for day in lists}
+    for key in data:
+        by_day.setdefault(layout.day_of(key), []).append(key)
+
+    def of_day(day: str) -> list[ResultFile]:
+        listed = _read(s3, bucket, lists[day])[0] if day in lists else None
+        keys = by_day[day] if listed is None else listed
+        return [ResultFile(key, data.get(key) or _size(s3, bucket, key), analysis, day) for key in sorted(keys)]
+
+    wanted = sorted(by_day if days is None else by_day.keys() & {*days})
+    return [file for files in in_parallel(of_day, wanted, threads=threads) for file in files]
+
+
+def merged_from(s3: Any, bucket: str, file: ResultFile) -> frozenset[str]:
+    """Keys of the files whose rows a merged file took over; none for the file of a batch.
+
+    :raises ResultsError: it is no Parquet file.
+    """
+    if not file.is_merged:
+        return frozenset()
+    try:
+        schema = pq.ParquetFile(RangedFile(s3, bucket, file.key, file.size_bytes)).schema_arrow
+    except (pa.ArrowException, OSError) as err:
+        raise ResultsError(
+            f"s3://{bucket}/{file.key} is no Parquet file of results ({err}): restore it; or take its line out of "
+            f"s3://{bucket}/{layout.file_list(analysis=file.analysis, day=file.day)}, then put its batches back as "
+            "docs/runbook.md says."
+        ) from err
+    names = (schema.metadata or {}).get(MERGED_FROM, b"").decode().splitlines()
+    folder = layout.image_labels_of(analysis=file.analysis, day=file.day)
+    return frozenset(folder + name for name in names)
+
+
+def _survey(s3: Any, bucket: str, analysis: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Sizes of all Parquet files by key, and the keys of lists by day.
+
+    In this order: where a day has no list in the end, nothing had been merged when its files were looked at.
+    """
+    prefix = f"{layout.IMAGE_LABELS}analysis={analysis}/"
+    data = {
+        item["Key"]: int(item["Size"])
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for item in page.get("Contents", [])
+        if item["Key"].endswith(".parquet")
+    }
+    lists = objects.list_keys(s3, bucket, f"{layout.FILE_LISTS}analysis={analysis}/")
+    return data, {layout.day_of(key): key for key in lists}
+
+
+def _size(s3: Any, bucket: str, key: str) -> int:
+    """Of a file that came after the listing."""
+    found = objects.head(s3, bucket, key)
+    if found is None:
+        raise ResultsError(
+            f"s3://{bucket}/{key} is listed below {layout.FILE_LISTS} and is gone: no query of {layout.day_of(key)} works. "
+            "Restore it; or take its line out of the list, then put its batches back as docs/runbook.md says."
+        )
+    return int(found["ContentLength"])
+
+
+def _read(s3: Any, bucket: str, list_key: str) -> tuple[list[str] | None, str | None]:
+    """The keys that a list names, and its ETag; None where there is no list."""
+    found = objects.read(s3, bucket, list_key)
+    if found is None:
+        return None, None
+    return [line.removeprefix(f"s3://{bucket}/") for line in found[0].decode().splitlines()], found[1]
+
+
+def _change(s3: Any, bucket: str, analysis: str, day: str, change: Callable[[list[str]], list[str]]) -> list[str]:
+    """Read the list, change it, write it on the condition that nobody wrote in between; again where somebody did."""
+    list_key = layout.file_list(analysis=analysis, day=day)
+    for _ in range(WRITE_ATTEMPTS):
+        before, etag = _read(s3, bucket, list_key)
+        there = before
+        if there is None:
+            folder = layout.image_labels_of(analysis=analysis, day=day)
+            there = [key for key in objects.list_keys(s3, bucket, folder) if key.endswith(".parquet")]
+        after = sorted(change(there))
+        if after == before:
+            return after
+        body = "".join(f"s3://{bucket}/{key}\n" for key in after).encode()
+        if objects.write_if(s3, bucket, list_key, body, etag=etag):
+            return after
+    raise TransientError(f"s3://{bucket}/{list_key} is being written by others without end; try again.")
