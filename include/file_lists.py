@@ -172,7 +172,7 @@ def _change(s3: Any, bucket: str, analysis: str, day: str, change: Callable[[lis
             folder = layout.image_labels_of(analysis=analysis, day=day)
             there = [key for key in objects.list_keys(s3, bucket, folder) if key.endswith(".parquet")]
         after = sorted(change(there))
-        if after == before:
+        if after == (before or []):
             return after
         body = "".join(f"s3://{bucket}/{key}\n" for key in after).encode()
         if objects.write_if(s3, bucket, list_key, body, etag=etag):

@@ -33,6 +33,7 @@ def test_an_original_that_is_gone_is_lost(finished: World) -> None:
 
 def test_rows_that_are_gone_are_lost(finished: World) -> None:
     finished.theatre.s3.delete_object(**first(finished, "results/image_labels/"))
+    finished.theatre.s3.delete_object(**first(finished, "results/files/"))
     assert finished.verdict().lost != ()
 
 
@@ -40,6 +41,7 @@ def test_rows_that_stand_twice_are_doubled(finished: World) -> None:
     there = first(finished, "results/image_labels/")
     again = there["Key"].replace(".parquet", "0.parquet")
     finished.theatre.s3.copy_object(Bucket=finished.final, Key=again, CopySource=there)
+    finished.theatre.s3.delete_object(**first(finished, "results/files/"))
     assert finished.verdict().doubled != ()
 
 
