@@ -16,7 +16,8 @@ IMAGES: Final = "images/"
 QUARANTINE: Final = "quarantine/"
 STAGED: Final = "staged/"
 IMAGE_LABELS: Final = "results/image_labels/"
-FILE_LISTS: Final = "results/files/image_labels/"
+# Where Athena, Trino and Redshift Spectrum look for lists of files by custom (https://docs.delta.io/presto-integration).
+FILE_LISTS: Final = "results/image_labels/_symlink_format_manifest/"
 RUNS: Final = "results/runs/"
 ARCHIVES: Final = "archives/"
 
