@@ -111,7 +111,9 @@ class Settings(BaseSettings):
 
     # Questions to the results.
     database: str = Field(
-        default="labels", pattern=r"^[a-z0-9_]{1,255}$", description="Glue database of the tables and views over results"
+        default="labels",
+        pattern=r"^[a-z0-9_]{1,255}$",
+        description="Glue database of the tables and views over results",
     )
     workgroup: str = Field(
         default="labels",
@@ -119,7 +121,9 @@ class Settings(BaseSettings):
         description="Athena workgroup; one that is there already is used as it is",
     )
     query_scan_limit_gb: float = Field(
-        default=10, ge=0.01, description="gigabytes that a query may scan before Athena stops it; each costs half a cent"
+        default=10,
+        ge=0.01,
+        description="gigabytes that a query may scan before Athena stops it; each costs half a cent",
     )
     query_schedule: str = Field(
         default="",

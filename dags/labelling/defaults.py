@@ -20,6 +20,8 @@ AFTER_EACH_RUN: Final = "after each run"
 _audit: Final = os.environ.get("LABELS_AUDIT_SCHEDULE", "@daily")
 AUDIT_SCHEDULE: Final = [LABELLED_IMAGES] if _audit == AFTER_EACH_RUN else _audit or None
 
+QUERY_SCHEDULE: Final = os.environ.get("LABELS_QUERY_SCHEDULE", "") or None
+
 # The library says which errors pass; Airflow only has to be told once.
 RETRY_POLICY: Final = ExceptionRetryPolicy(
     rules=[

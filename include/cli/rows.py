@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 import pyarrow as pa
+from rich.table import Table
 
 from include.cli.output import Answer, Cleaned, line, table
 from include.queries import QueryError
@@ -29,7 +30,7 @@ def show(done: Done, batches: Iterable[pa.RecordBatch], *, form: str, out: Path 
     """
     each = iter(batches)
     first = next(each)
-    rows = _rows([first], each)
+    rows = rows_of([first], each)
     spent = f"{done.milliseconds / 1e3:.1f} s, {done.scanned_bytes / 1e6:,.1f} MB read: ${done.cost_usd:.5f}"
     facts = {
         "query": done.name,
@@ -39,7 +40,7 @@ def show(done: Done, batches: Iterable[pa.RecordBatch], *, form: str, out: Path 
         "cost_usd": done.cost_usd,
     }
     if form == "table":
-        return _table(first.schema, rows, spent)
+        return _for_people(first.schema, rows, spent)
     if form == "json":
         return _json(first.schema, rows, facts, out)
     with _target(out) as target:
@@ -53,20 +54,25 @@ def show(done: Done, batches: Iterable[pa.RecordBatch], *, form: str, out: Path 
     return Answer({}, [line(sentence) for sentence in said])
 
 
-def _rows(*batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Any, ...]]:
+def rows_of(*batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Any, ...]]:
     """By position: two columns may have one name."""
     for some in batches:
         for batch in some:
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _table(schema: pa.Schema, rows: Iterator[tuple[Any, ...]], spent: str) -> Answer:
+def as_table(schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> Table:
+    """Rows as people read them, numbers to the right."""
+    numbers = [field.name for field in schema if _is_number(field.type)]
+    cells = [[None if value is None else _plain(value, " ") for value in row] for row in rows]
+    return table(*schema.names, rows=cells, right=numbers)
+
+
+def _for_people(schema: pa.Schema, rows: Iterator[tuple[Any, ...]], spent: str) -> Answer:
     shown = list(islice(rows, MOST_SHOWN))
     has_more = next(rows, None) is not None
-    numbers = [field.name for field in schema if _is_number(field.type)]
-    cells = [[None if value is None else _plain(value, " ") for value in row] for row in shown]
     count = f"The first {MOST_SHOWN:,} rows; --format csv has all" if has_more else f"{len(shown):,} rows"
-    return Answer({}, [table(*schema.names, rows=cells, right=numbers), line(""), line(f"{count}; {spent}.")])
+    return Answer({}, [as_table(schema, shown), line(""), line(f"{count}; {spent}.")])
 
 
 def _is_number(arrow: pa.DataType) -> bool:

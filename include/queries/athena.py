@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from include import layout
 from include.errors import TransientError, error_message
 from include.queries import QueryError
 from include.settings import PREFIX, Settings
@@ -40,7 +41,7 @@ _ARROW: Final = {
 # What Athena says, and what to do about it; the first that fits.
 _ADVICE: Final = (
     (
-        r"(TABLE|SCHEMA)_NOT_FOUND|([Tt]able|[Dd]atabase|[Ss]chema) .*does not exist|[Ss]tale|[Pp]repared ?[Ss]tatement .*not found",
+        r"(TABLE|SCHEMA)_NOT_FOUND|VIEW_IS_STALE|(?i:(table|database|schema) .*does not exist|prepared ?statement .*not found)",
         f"Make tables and views: {SETUP}.",
     ),
     (
@@ -85,7 +86,7 @@ class Done:
 
 def results_location(settings: Settings) -> str:
     """Where Athena leaves what it answers."""
-    return f"s3://{settings.final_bucket}/queries/results/"
+    return f"s3://{settings.final_bucket}/{layout.QUERIES}results/"
 
 
 def run(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -108,6 +108,27 @@ def find(name: str) -> SavedQuery:
 @cache
 def _read(name: str) -> SavedQuery:
     return parse(name, (SQL / "queries" / f"{name}.sql").read_text(encoding="utf-8"))
+
+
+def bind_all(names: Sequence[str], values: Mapping[str, Any], *, today: date) -> list[Bound]:
+    """Several queries with the same values, each with those that it knows.
+
+    :raises QueryError: listing every problem of each; a value that none of them knows is one.
+    """
+    queries = [find(name) for name in dict.fromkeys(names)]
+    known = {name for query in queries for name in query.names}
+    problems = [
+        f"None of the queries has a parameter {name!r}{_meant(name, known)}." for name in values if name not in known
+    ]
+    bound = []
+    for query in queries:
+        try:
+            bound.append(query.bind({name: values[name] for name in query.names if name in values}, today=today))
+        except QueryError as err:
+            problems.append(str(err))
+    if problems:
+        raise QueryError("\n".join(problems))
+    return bound
 
 
 def parse(name: str, text: str) -> SavedQuery:
