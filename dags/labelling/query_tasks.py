@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import time
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from airflow.providers.amazon.aws.operators.athena import AthenaOperator
@@ -23,7 +24,6 @@ from include.settings import Settings, load_settings
 from labelling.alerts import alert_of_failed_task
 from labelling.clients import client
 from labelling.defaults import AWS_CONN_ID
-from labelling.tasks import now_utc
 from stopping_athena import StoppingAthenaTrigger
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def make_tables() -> None:
 def choose() -> list[dict[str, str]]:
     """The queries that are asked, with their values."""
     params, settings = get_current_context()["params"], load_settings()
-    chosen = bind_all(params["queries"] or settings.queries, params["parameters"] or {}, today=now_utc().date())
+    chosen = bind_all(params["queries"] or settings.queries, params["parameters"] or {}, today=datetime.now(UTC).date())
     return [{"name": bound.name, "query": bound.as_prepared} for bound in chosen]
 
 
@@ -88,7 +88,7 @@ def keep(name: str, query_id: str) -> dict[str, Any]:
     """Keep the answer as CSV and Parquet; its keys, rows, and what it cost."""
     context, settings = get_current_context(), load_settings()
     done = athena.judged(_execution(settings, query_id), name=name)
-    began = context["dag_run"].start_date or now_utc()
+    began = context["dag_run"].start_date or datetime.now(UTC)
     kept = keep_answer(
         client("athena", settings),
         client("s3", settings),

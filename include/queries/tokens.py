@@ -54,7 +54,8 @@ def read_only(sql: str) -> str:
 
     :raises QueryError: for anything else.
     """
-    said = [token for token in tokens(sql) if token.kind not in ("comment", "space")]
+    every = list(tokens(sql))
+    said = [token for token in every if token.kind not in ("comment", "space")]
     while said and said[-1].text == ";":
         said.pop()
     if not said:
@@ -67,7 +68,7 @@ def read_only(sql: str) -> str:
         raise QueryError(
             f"{what!r} may change something: only SELECT, WITH, VALUES, SHOW, DESCRIBE and EXPLAIN run here."
         )
-    return sql.rstrip().rstrip(";") if sql.rstrip().endswith(";") else sql
+    return "".join(token.text for token in every if token.text != ";").strip()
 
 
 def _first_word(said: Sequence[Token]) -> str:
