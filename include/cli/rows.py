@@ -86,7 +86,7 @@ def _json(schema: pa.Schema, rows: Iterator[tuple[Any, ...]], facts: dict[str, A
     if out is None:
         return Answer({**facts, **document}, [])
     with _target(out) as target:
-        json.dump({**facts, **document}, target, default=lambda value: _plain(value, "T"), indent=1)
+        json.dump({**facts, **document}, target, default=_written, indent=1)
     return Answer({**facts, "columns": columns, "count": len(found)}, [])
 
 
@@ -113,6 +113,10 @@ def _plain(value: Any, between: str) -> str:
         return str(value).lower()
     if isinstance(value, datetime):
         return value.isoformat(between, "milliseconds")
+    return _written(value)
+
+
+def _written(value: date | object) -> str:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 

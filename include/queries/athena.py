@@ -59,7 +59,7 @@ _ADVICE: Final = (
     ),
     (
         r"[Aa]ccess ?[Dd]enied|PERMISSION_DENIED|not authorized|Insufficient",
-        "The role lacks a permission on Athena, Glue or the final bucket: README.md lists them.",
+        "The role lacks a permission on Athena, Glue or the final bucket: docs/queries.md lists them.",
     ),
     (r"WorkGroup.*not found", f"Make the workgroup: {SETUP}."),
 )

@@ -14,7 +14,7 @@ IMAGE_LABELS: Final = {
     "height_px": "pixels down; null where the image could not be read",
     "format": "JPEG, PNG, ...; null where the image could not be read",
     "exif_orientation": "EXIF orientation, 1 to 8; null where there is none",
-    "event_time": "when the image was uploaded (UTC)",
+    "event_time": "when the image was uploaded, of an archive: last modified (UTC)",
     "processed_at": "when it was labelled, or could not be (UTC)",
     "origin": "who asked: upload, manual, archive, redrive",
     "run_id": "the run that labelled it, as in runs",
@@ -59,4 +59,16 @@ RUNS: Final = {
     "cost_usd_per_thousand_images": "dollars for a thousand labelled images; null where there are none",
     "model_final_status": "what the model was when the report was written",
     "dt": "day of started_at (UTC), YYYY-MM-DD",
+}
+LABEL: Final = {
+    "name": "the label",
+    "confidence": "0 to 100; null where the service gave no number",
+    "threshold": "what the confidence has to reach, 0 to 100: the label's own of the training, else LABELS_DEFAULT_THRESHOLD",
+    "passes": "whether it does",
+    "left": "left edge of the box, as a ratio of the width; null for a label of the whole image",
+    "top": "upper edge of the box, as a ratio of the height; null for a label of the whole image",
+    "width": "width of the box, as a ratio of the image's; null for a label of the whole image",
+    "height": "height of the box, as a ratio of the image's; null for a label of the whole image",
+    "parents": "labels above it; empty for custom labels",
+    "attributes": "what else is said of it; empty for custom labels",
 }

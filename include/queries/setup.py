@@ -39,7 +39,7 @@ def set_up(athena_client: Any, glue: Any, s3: Any, settings: Settings, *, sleep:
         return said + _prepared(athena_client, settings)
     except ClientError as err:
         if error_code(err) in ("AccessDeniedException", "AccessDenied"):
-            raise QueryError(f"Setting up: {error_message(err)}. README.md lists the permissions.") from err
+            raise QueryError(f"Setting up: {error_message(err)}. docs/queries.md lists the permissions.") from err
         raise
 
 
