@@ -30,13 +30,13 @@ from include.audit_records import (
     DONE,
     OUTCOMES,
     PENDING,
-    RESULTS,
     STAGED,
     UNREADABLE,
     Record,
     batch_id_of,
     read_batches,
     read_results,
+    visible_results,
 )
 from include.audit_world import MOST_LOOKS, World, head
 from include.settings import Settings
@@ -95,9 +95,11 @@ def check_pending(world: World) -> None:
 
 def check_results(world: World) -> None:
     """Published rows: each with its document, and its original in one place."""
-    for read in read_results(world.s3, world.bucket, (item.key for item in listed(world.s3, world.bucket, RESULTS))):
-        world.published.add(read.batch_id)
+    world.results = visible_results(world.s3, world.bucket)
+    for read in read_results(world.s3, world.bucket, world.results):
         records = read.records or []
+        # A merged file has the rows of many batches; a damaged one still says which batch it was of.
+        world.published.update({record.batch_id for record in records} or {read.batch_id})
         if read.problem:
             world.notes.add("unreadable", f"{read.key} {read.problem}")
         for record in records:
@@ -138,7 +140,7 @@ def check_rows_once(world: World) -> None:
         return
     seen = Collected()
     named: dict[int, str] = {}
-    for read in read_results(world.s3, world.bucket, (item.key for item in listed(world.s3, world.bucket, RESULTS))):
+    for read in read_results(world.s3, world.bucket, world.results):
         records = read.records or []
         is_double = are_in(twice, [record.published for record in records])
         is_double &= ~world.forced.holds([digest(record.batch_id, str(record.identity)) for record in records])
@@ -157,7 +159,7 @@ def check_newest(world: World) -> None:
     if not len(several):
         return
     newest: dict[int, list[Record]] = {}
-    for read in read_results(world.s3, world.bucket, (item.key for item in listed(world.s3, world.bucket, RESULTS))):
+    for read in read_results(world.s3, world.bucket, world.results):
         for record in read.records or []:
             if record.status != "LABELLED" or not are_in(several, [record.name])[0]:
                 continue

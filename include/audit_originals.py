@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from include.audit_places import digest, document_key, listed, original_keys
-from include.audit_records import BROKEN, OUTCOMES, RESULTS, Record, missing_in_checkpoints, read_results
+from include.audit_places import digest, document_key, original_keys
+from include.audit_records import BROKEN, OUTCOMES, Record, missing_in_checkpoints, read_results, visible_results
 from include.audit_world import World, head
 
 
@@ -98,8 +98,7 @@ def _written_over(world: World, lost: Sequence[Record]) -> set[int]:
         if found := head(world.s3, record.bucket, record.key):
             compare(record.name, found["ETag"].strip('"'), found["LastModified"])
     if by_name:
-        keys = [item.key for item in listed(world.s3, world.bucket, RESULTS)]
-        for read in read_results(world.s3, world.bucket, keys):
+        for read in read_results(world.s3, world.bucket, visible_results(world.s3, world.bucket)):
             for record in read.records or []:
                 compare(record.name, record.etag, record.event_time)
     return over

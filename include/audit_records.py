@@ -6,21 +6,22 @@ Shares nothing with the stages that write them but the schema's names.
 from __future__ import annotations
 
 import gzip
-import io
 import json
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Final, TypeVar
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
-from include.audit_places import digest
+from include.audit_places import digest, listed
 from include.errors import error_code
 from include.schema import IMAGE_LABELS
 
@@ -30,10 +31,13 @@ OUTCOMES: Final = "batches/outcomes/"
 STAGED: Final = "staged/"
 UNREADABLE: Final = "batches/unreadable/"
 RESULTS: Final = "results/image_labels/"
+FILE_LISTS: Final = "results/image_labels/_symlink_format_manifest/"
 
 MISSING_CODES: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion", "NoSuchBucket"})
 # Objects in memory at a time while one is looked through: a batch may have 10,000 images.
 READ_AHEAD: Final = 4
+ROWS_AT_A_TIME: Final = 10_000
+IN_MEMORY_BYTES: Final = 16 * 1024**2
 _COLUMNS: Final = [
     name
     for name in IMAGE_LABELS.names
@@ -164,21 +168,57 @@ def _of_batch(line: dict[str, Any], batch_id: str) -> Record:
     )
 
 
+def visible_results(s3: Any, bucket: str) -> list[str]:
+    """Keys of the Parquet files that queries see: those that a day's list names, and all of a day without one."""
+    there = [item.key for item in listed(s3, bucket, RESULTS) if not item.key.startswith(FILE_LISTS)]
+    seen = []
+    lists = {item.key.removeprefix(FILE_LISTS).rpartition("/")[0]: item.key for item in listed(s3, bucket, FILE_LISTS)}
+    for list_key in lists.values():
+        lines = (read_object(s3, bucket, list_key) or b"").decode(errors="replace").splitlines()
+        seen += [line.removeprefix(f"s3://{bucket}/") for line in lines]
+    return sorted({*seen, *(key for key in there if key.removeprefix(RESULTS).rpartition("/")[0] not in lists)})
+
+
 def read_results(s3: Any, bucket: str, keys: Iterable[str]) -> Iterator[Read]:
-    """Parquet files of results, without their labels."""
+    """Parquet files of results, without their labels; a large one in several slices."""
 
-    def read(key: str) -> Read:
-        batch_id = batch_id_of(key)
-        body = read_object(s3, bucket, key)
-        if body is None:
-            return Read(key, batch_id, None)
-        try:
-            table = pq.ParquetFile(io.BytesIO(body)).read(columns=_COLUMNS)
-            return Read(key, batch_id, list(_of_table(table, analysis=key.split("/")[2].removeprefix("analysis="))))
-        except (pa.ArrowException, OSError, *BROKEN) as err:
-            return Read(key, batch_id, [], f"is no Parquet file of image_labels ({type(err).__name__}: {err})")
+    def fetch(key: str) -> tuple[str, IO[bytes] | None]:
+        return key, _fetched(s3, bucket, key)
 
-    return in_order(read, keys)
+    for key, file in in_order(fetch, keys):
+        if file is None:
+            problem = "is in the day's list of files, and gone: every query of the day fails"
+            yield Read(key, batch_id_of(key), [], problem)
+            continue
+        with file:
+            yield from _slices(key, file)
+
+
+def _fetched(s3: Any, bucket: str, key: str) -> IO[bytes] | None:
+    """A merged file may be larger than memory is."""
+    try:
+        body = s3.get_object(Bucket=bucket, Key=key)["Body"]
+    except ClientError as err:
+        if error_code(err) in MISSING_CODES:
+            return None
+        raise
+    file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed by whoever reads it
+    shutil.copyfileobj(body, file)
+    file.seek(0)
+    return file
+
+
+def _slices(key: str, file: IO[bytes]) -> Iterator[Read]:
+    analysis = key.split("/")[2].removeprefix("analysis=")
+    try:
+        parquet = pq.ParquetFile(file)
+        for rows in parquet.iter_batches(batch_size=ROWS_AT_A_TIME, columns=_COLUMNS, use_threads=False):
+            yield Read(key, batch_id_of(key), list(_of_table(rows, analysis=analysis)))
+        if not parquet.metadata.num_rows:
+            yield Read(key, batch_id_of(key), [])
+    except (pa.ArrowException, OSError, *BROKEN) as err:
+        problem = f"is no Parquet file of image_labels ({type(err).__name__}: {err})"
+        yield Read(key, batch_id_of(key), [], problem)
 
 
 def _of_table(table: Any, *, analysis: str) -> Iterator[Record]:

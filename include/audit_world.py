@@ -54,6 +54,7 @@ class World:
     notes: Notes = field(default_factory=Notes)
     pending: dict[str, str] = field(default_factory=dict)
     done: dict[str, datetime] = field(default_factory=dict)
+    results: list[str] = field(default_factory=list)
     published: set[str] = field(default_factory=set)
     checkpoints: dict[str, bool] = field(default_factory=dict)
     pending_images: Collected = field(default_factory=Collected)

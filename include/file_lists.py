@@ -74,21 +74,26 @@ def swap_files(s3: Any, bucket: str, *, analysis: str, day: str, merged: str, fi
 
 def ensure_file_lists(s3: Any, bucket: str, *, analysis: str, threads: int) -> int:
     """List the days whose results are from before there were lists; how many there were."""
-    data, lists = _survey(s3, bucket, analysis)
+    data, lists = _survey(s3, bucket, analysis, None)
     without = sorted({layout.day_of(key) for key in data} - lists.keys())
-    in_parallel(lambda day: _change(s3, bucket, analysis, day, lambda listed: listed), without, threads=threads)
+    in_parallel(lambda day: ensure_file_list(s3, bucket, analysis=analysis, day=day), without, threads=threads)
     return len(without)
+
+
+def ensure_file_list(s3: Any, bucket: str, *, analysis: str, day: str) -> None:
+    """List what lies in a day's folder, if it has no list: before anything is merged there."""
+    _change(s3, bucket, analysis, day, lambda listed: listed)
 
 
 def visible_files(
     s3: Any, bucket: str, *, analysis: str, threads: int, days: Collection[str] | None = None
 ) -> list[ResultFile]:
-    """The files in which readers see each row exactly once, by key. A request for each day, and for a thousand files.
+    """The files in which readers see each row exactly once, by key. A request for each day and for a thousand files.
 
     :param days: only these (``YYYY-MM-DD``).
     :raises ResultsError: a list names a file that is gone.
     """
-    data, lists = _survey(s3, bucket, analysis)
+    data, lists = _survey(s3, bucket, analysis, days)
     by_day: dict[str, list[str]] = {day: [] for day in lists}
     for key in data:
         by_day.setdefault(layout.day_of(key), []).append(key)
@@ -98,8 +103,7 @@ def visible_files(
         keys = by_day[day] if listed is None else listed
         return [ResultFile(key, data.get(key) or _size(s3, bucket, key), analysis, day) for key in sorted(keys)]
 
-    wanted = sorted(by_day if days is None else by_day.keys() & {*days})
-    return [file for files in in_parallel(of_day, wanted, threads=threads) for file in files]
+    return [file for files in in_parallel(of_day, sorted(by_day), threads=threads) for file in files]
 
 
 def merged_from(s3: Any, bucket: str, file: ResultFile) -> frozenset[str]:
@@ -122,19 +126,20 @@ def merged_from(s3: Any, bucket: str, file: ResultFile) -> frozenset[str]:
     return frozenset(folder + name for name in names)
 
 
-def _survey(s3: Any, bucket: str, analysis: str) -> tuple[dict[str, int], dict[str, str]]:
-    """Sizes of all Parquet files by key, and the keys of lists by day.
+def _survey(s3: Any, bucket: str, analysis: str, days: Collection[str] | None) -> tuple[dict[str, int], dict[str, str]]:
+    """Sizes of Parquet files by key, and the keys of lists by day.
 
     In this order: where a day has no list in the end, nothing had been merged when its files were looked at.
     """
-    prefix = f"{layout.IMAGE_LABELS}analysis={analysis}/"
+    folders = [f"analysis={analysis}/"] if days is None else [f"analysis={analysis}/dt={day}/" for day in days]
     data = {
         item["Key"]: int(item["Size"])
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for folder in folders
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=layout.IMAGE_LABELS + folder)
         for item in page.get("Contents", [])
         if item["Key"].endswith(".parquet")
     }
-    lists = objects.list_keys(s3, bucket, f"{layout.FILE_LISTS}analysis={analysis}/")
+    lists = (key for folder in folders for key in objects.list_keys(s3, bucket, layout.FILE_LISTS + folder))
     return data, {layout.day_of(key): key for key in lists}
 
 
@@ -167,7 +172,7 @@ def _change(s3: Any, bucket: str, analysis: str, day: str, change: Callable[[lis
             folder = layout.image_labels_of(analysis=analysis, day=day)
             there = [key for key in objects.list_keys(s3, bucket, folder) if key.endswith(".parquet")]
         after = sorted(change(there))
-        if after == before:
+        if after == (before or []):
             return after
         body = "".join(f"s3://{bucket}/{key}\n" for key in after).encode()
         if objects.write_if(s3, bucket, list_key, body, etag=etag):

@@ -50,6 +50,10 @@ class Settings(BaseSettings):
         default="@daily",
         description='when audit_images runs: cron expression, preset, or "after each run"; empty: only by hand',
     )
+    compact_schedule: str = Field(
+        default="30 2 * * *",
+        description="when compact_labels runs, after midnight UTC: cron expression or preset; empty: only by hand",
+    )
     deadline_minutes: float = Field(default=50, gt=0, description="finish a run's images within this, by adding units")
     minimum_backlog: int = Field(default=1, ge=1, description="images that must be pending before the model is started")
     maximum_wait_minutes: float = Field(

@@ -28,6 +28,7 @@ MODEL: Final = ("--start-seconds", "6", "--stop-seconds", "1", "--tps-per-unit",
 SETTINGS: Final = {
     "LABELS_SCHEDULE": "",  # by hand only, so that the full hour does not run into the demo
     "LABELS_AUDIT_SCHEDULE": "",
+    "LABELS_COMPACT_SCHEDULE": "",
     "LABELS_BATCH_SIZE": "32",
     "LABELS_POLL_SECONDS": "1",
     "LABELS_INFERENCE_UNITS_MAX": "2",

@@ -9,7 +9,7 @@ from typing import Any, Final
 from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
 
 AWS_CONN_ID: Final = "aws_default"
-TAGS: Final = frozenset({"labels", "rekognition", "cost", "archive"})
+TAGS: Final = frozenset({"labels", "rekognition", "cost", "archive", "results"})
 
 # Parsed with the Dag file, so it must not fail for lack of the other settings: those are checked by the first task.
 SCHEDULE: Final = os.environ.get("LABELS_SCHEDULE", "@hourly") or None
@@ -19,6 +19,7 @@ LABELLED_IMAGES: Final = Asset("labelled_images")
 AFTER_EACH_RUN: Final = "after each run"
 _audit: Final = os.environ.get("LABELS_AUDIT_SCHEDULE", "@daily")
 AUDIT_SCHEDULE: Final = [LABELLED_IMAGES] if _audit == AFTER_EACH_RUN else _audit or None
+COMPACT_SCHEDULE: Final = os.environ.get("LABELS_COMPACT_SCHEDULE", "30 2 * * *") or None
 
 QUERY_SCHEDULE: Final = os.environ.get("LABELS_QUERY_SCHEDULE", "") or None
 

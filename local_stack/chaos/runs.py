@@ -119,3 +119,8 @@ def finish(world: World, nursery: Nursery, name: str, *, most_runs: int = 8) -> 
 def watch(world: World, nursery: Nursery, name: str) -> Ended:
     """The watchdog's look."""
     return nursery.carry_out(Order("stop_idle_model", world.settings, name, {}))
+
+
+def compact(world: World, nursery: Nursery, name: str, kill: Kill | None = None) -> Ended:
+    """What has been published so far becomes one file."""
+    return nursery.carry_out(Order("compact", world.settings, name, {}, kill=kill))

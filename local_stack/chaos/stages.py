@@ -19,6 +19,7 @@ from include.access import check_access
 from include.archive.archives import find_archive, going_of, read_progress, record_run
 from include.archive.slices import Slice, clear_cancelled, next_slice, pending_archives
 from include.batches import forget_attempts, list_pending, read_batch
+from include.compact import compact_day, days_to_compact, remove_replaced
 from include.decide import INFER_TASKS, MAX_BATCHES_A_RUN, Decision, batch_size, count_backlog
 from include.decide import decide as choose
 from include.drain import count_dead_letters
@@ -30,6 +31,7 @@ from include.preflight import preflight as preflight_batch
 from include.publish import PublishReport
 from include.publish import publish as publish_batch
 from include.report import ModelTimes, build_report, for_archives, learn, worth_telling, write_report
+from include.schema import ANALYSIS
 from local_stack.chaos.model_stages import (
     Desk,
     Notes,
@@ -178,6 +180,17 @@ def report(desk: Desk) -> Notes:
     return {}
 
 
+def compact(desk: Desk) -> Notes:
+    """The Dag leaves today alone; here today is all there is."""
+    s3, bucket, threads = desk.s3, desk.settings.final_bucket, desk.settings.threads
+    tomorrow = now() + timedelta(days=1)
+    for day in days_to_compact(s3, bucket, analysis=ANALYSIS, now=tomorrow, threads=threads):
+        log.info("Compacted: %s", compact_day(s3, bucket, analysis=ANALYSIS, day=day, threads=threads))
+    removed = remove_replaced(s3, bucket, analysis=ANALYSIS, now=tomorrow, threads=threads)
+    log.info("Removed %s files whose rows are in a merged one.", removed)
+    return {}
+
+
 STAGES: Final[dict[str, Callable[[Desk], Notes]]] = {
     each.__name__: each
     for each in (
@@ -192,5 +205,6 @@ STAGES: Final[dict[str, Callable[[Desk], Notes]]] = {
         report,
         stop_model_of_failed_run,
         stop_idle_model,
+        compact,
     )
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from local_stack.chaos.nursery import Kill, Nursery
-from local_stack.chaos.runs import Run, finish, watch
+from local_stack.chaos.runs import Run, compact, finish, watch
 from local_stack.chaos.world import Theatre, Verdict, World
 
 # How many calls a stage makes, about: so that most kills strike.
@@ -23,6 +23,7 @@ CALLS: Final = {
     "publish": 18,
     "report": 10,
 }
+CALLS_OF_COMPACT: Final = 16
 # Every third one has an archive, which is labelled from run to run.
 AN_ARCHIVE_EVERY: Final = 3
 Faults = Mapping[str, Any]
@@ -116,6 +117,7 @@ def tell(theatre: Theatre, nursery: Nursery, seed: int) -> Told:
     rng = random.Random(seed)
     world = theatre.world()
     log = _trouble(world, rng, seed)
+    of_compact = random.Random(f"compact {seed}")  # of its own, so that it changes no other draw
     world.upload(rng.randint(4, 9), bad=rng.randint(0, 2), doubles=rng.randint(0, 2))
     if seed % AN_ARCHIVE_EVERY == 0:
         world.queue_archive(2)
@@ -132,6 +134,13 @@ def tell(theatre: Theatre, nursery: Nursery, seed: int) -> Told:
             watch(world, nursery, f"seed-{seed}-{number}")
         if rng.random() < 0.5:
             world.let_messages_come()
+        kill = Kill("compact", of_compact.choice(("before", "after")), nth=of_compact.randint(1, CALLS_OF_COMPACT))
+        ended = compact(world, nursery, f"seed-{seed}-{number}", kill)
+        log += [
+            f"compact {line}"
+            for line in (*ended.log, ended.error, f"killed: {kill}" if ended.was_killed else "")
+            if line
+        ]
     struck = theatre.aws.faults()
     # Paid and answered, but the answer was lost: nobody can know that it was paid for.
     world.paid_again += sum(
@@ -143,6 +152,8 @@ def tell(theatre: Theatre, nursery: Nursery, seed: int) -> Told:
     theatre.aws.settings(describe_lag=0)
     last = finish(world, nursery, f"seed-{seed}")
     log += [f"last: {line}" for run in last for line in run.log]
+    if of_compact.random() < 0.5:
+        log += [f"last: compact {line}" for line in compact(world, nursery, f"seed-{seed}").log]
     faults = sum(fault["struck"] for fault in struck) + sum(len(run.struck) for run in runs)
     return Told(seed, len(runs) + len(last), faults, world.verdict(), tuple(log))
 

@@ -21,9 +21,11 @@ import pyarrow.parquet as pq
 from include.archive.archives import Archive, queue_archive
 from include.archive.request import archive_id
 from include.audit import audit
+from include.file_lists import visible_files
 from include.images import ImageRef
 from include.model_state import ModelState, ModelStateStore
 from include.parallel import in_slices
+from include.schema import ANALYSIS
 from include.settings import Settings
 from local_aws.process import LocalAws
 from local_stack import seed
@@ -216,8 +218,8 @@ class World:
 
     def rows(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for key in self.keys(self.final, "results/image_labels/"):
-            table = pq.ParquetFile(io.BytesIO(self.read(key))).read(["source_key", "etag", "status"])
+        for file in visible_files(self.theatre.s3, self.final, analysis=ANALYSIS, threads=1):
+            table = pq.ParquetFile(io.BytesIO(self.read(file.key))).read(["source_key", "etag", "status"])
             found.extend(table.to_pylist())
         return found
 

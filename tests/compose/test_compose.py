@@ -355,6 +355,7 @@ def test_the_deployment_has_all_that_the_pipeline_imports_and_nothing_of_the_sta
         "label_images",
         "stop_idle_model",
         "audit_images",
+        "compact_labels",
         "airflow.providers.celery.executors.celery_executor",
         *plugins,
     ]

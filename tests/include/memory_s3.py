@@ -55,7 +55,7 @@ class MemoryS3:
         self._versions = itertools.count(1)
         self._lock = threading.RLock()
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes | str, **options: Any) -> dict[str, Any]:
+    def put_object(self, *, Bucket: str, Key: str, Body: Any, **options: Any) -> dict[str, Any]:
         with self._call("put_object", Bucket, Key) as objects:
             now = objects.get(Key)
             if options.pop("IfNoneMatch", None) == "*" and now:
@@ -65,7 +65,7 @@ class MemoryS3:
                 raise failure("NoSuchKey", "PutObject")
             if wanted and now and wanted != now[-1].etag:
                 raise failure("PreconditionFailed", "PutObject")
-            data = Body.encode() if isinstance(Body, str) else Body
+            data = Body.encode() if isinstance(Body, str) else Body if isinstance(Body, bytes) else Body.read()
             stored = self._store(Bucket, Key, data, options)
             return {"ETag": stored.etag} | self._version(Bucket, stored)
 

@@ -19,6 +19,7 @@ from include import audit as audit_module
 from include import audit_checks, audit_places, audit_world
 from include.audit import Audit, audit, main, queue_unprocessed, render, to_json
 from include.batches import list_pending, plan_batches, read_batch, write_batches
+from include.compact import compact_day, remove_replaced
 from include.decide import count_backlog
 from include.drain import drain
 from include.errors import TerminalError
@@ -28,6 +29,7 @@ from include.outcomes import Checked, write_preflight
 from include.preflight import preflight
 from include.publish import publish
 from include.redrive import find_quarantined, redrive
+from include.schema import ANALYSIS
 from include.selection import find_images, queue_images
 from include.settings import Settings
 from local_aws.process import LocalAws
@@ -530,8 +532,40 @@ class TestResults:
         rows = pq.read_metadata(io.BytesIO(world.s3.contents(FINAL)[parquet])).num_rows
         world.delete(parquet)
         what = world.audit()
-        assert set(found(what)) == {"done_without_results", "document_without_row", "original_without_row"}
+        assert set(found(what)) == {
+            "done_without_results",
+            "document_without_row",
+            "original_without_row",
+            "unreadable",
+        }
         assert f"{rows} of {rows} images, such as s3://inbox/" in examples(what, "done_without_results")[0]
+
+    def test_a_compacted_day_adds_up_before_and_after_its_small_files_go(self, world: World) -> None:
+        world.upload("later.jpg", picture(seed=8))
+        world.run()
+        before = world.audit()
+        assert compact_day(world.s3, FINAL, analysis=ANALYSIS, day="2026-03-01", threads=1).files_after == 1
+        after = world.audit()
+        assert (found(after), after.published_rows) == ({}, before.published_rows)
+        assert remove_replaced(world.s3, FINAL, analysis=ANALYSIS, now=NOW + timedelta(days=1), threads=1) > 1
+        assert (found(world.audit()), world.audit().published_rows) == ({}, before.published_rows)
+
+    def test_the_batches_of_a_merged_file_that_is_gone_can_be_put_back(self, world: World) -> None:
+        world.upload("later.jpg", picture(seed=8))
+        world.run()
+        compact_day(world.s3, FINAL, analysis=ANALYSIS, day="2026-03-01", threads=1)
+        remove_replaced(world.s3, FINAL, analysis=ANALYSIS, now=NOW + timedelta(days=1), threads=1)
+        (merged,) = world.keys("results/image_labels/analysis=")
+        world.delete(merged)
+        what = world.audit()
+        assert "gone: every query of the day fails" in examples(what, "unreadable")[0]
+        for example in examples(what, "done_without_results"):
+            key = example.partition(":")[0]
+            batch_id = key.rpartition("/")[2].removesuffix(".jsonl.gz")
+            world.delete(f"batches/outcomes/{batch_id}/done")
+            world.put(f"batches/pending/1-{batch_id}.jsonl.gz", world.s3.contents(FINAL)[key])
+        world.label()
+        assert found(world.audit()) == {}
 
     def test_parquet_of_a_batch_that_is_none(self, world: World) -> None:
         batch_id = world.batch_id

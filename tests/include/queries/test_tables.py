@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from include.layout import FILE_LISTS
 from include.queries import QueryError, columns
 from include.queries.tables import SCHEMA_VERSION, VERSION_PROPERTY, migrated, wanted_tables
 from include.schema import IMAGE_LABELS, RUNS
@@ -50,7 +51,7 @@ def test_every_column_has_a_meaning_that_glue_takes() -> None:
 
 def test_image_labels_reads_the_files_that_the_lists_of_days_name(wanted: dict[str, Any]) -> None:
     assert wanted["StorageDescriptor"]["InputFormat"].endswith(".SymlinkTextInputFormat")
-    template = "s3://final/results/files/image_labels/analysis=${analysis}/dt=${dt}/"
+    template = f"s3://final/{FILE_LISTS}analysis=${{analysis}}/dt=${{dt}}/"
     assert wanted["Parameters"]["storage.location.template"] == template
     assert wanted["Parameters"]["projection.dt.range"] == "2026-01-01,NOW+1DAYS"
 
