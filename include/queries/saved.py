@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from include.queries import QueryError
 from include.queries.parameters import TYPES, Parameter
-from include.queries.tokens import tokens
+from include.queries.tokens import tokens, without_comments
 
 SQL: Final = Path(__file__).parent.parent / "sql"
 _DECLARED: Final = re.compile(
@@ -84,9 +84,9 @@ class SavedQuery:
 
     @property
     def positional(self) -> str:
-        """The SQL with ``?`` for each use of a parameter, and without comments, where a ``?`` might stand."""
-        said = (token for token in tokens(self.sql) if token.kind != "comment")
-        return "".join("?" if token.kind == "parameter" else token.text for token in said).strip()
+        """The SQL with ``?`` for each use of a parameter."""
+        said = tokens(without_comments(self.sql))
+        return "".join("?" if token.kind == "parameter" else token.text for token in said)
 
     @property
     def _used(self) -> tuple[str, ...]:

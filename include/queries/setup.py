@@ -14,6 +14,7 @@ from include.errors import error_code, error_message
 from include.file_lists import ensure_file_lists
 from include.queries import QueryError, athena, saved
 from include.queries.tables import migrated, wanted_tables
+from include.queries.tokens import without_comments
 from include.schema import ANALYSIS
 from include.settings import PREFIX, Settings
 
@@ -35,7 +36,7 @@ def set_up(athena_client: Any, glue: Any, s3: Any, settings: Settings, *, sleep:
         for view in VIEWS:
             # A view keeps the types that its columns had when it was made, so it is made anew each time.
             text = (saved.SQL / "views" / f"{view}.sql").read_text(encoding="utf-8")
-            athena.run(athena_client, settings, text, name=f"view {view}", sleep=sleep)
+            athena.run(athena_client, settings, without_comments(text), name=f"view {view}", sleep=sleep)
         return said + _prepared(athena_client, settings)
     except ClientError as err:
         if error_code(err) in ("AccessDeniedException", "AccessDenied"):
@@ -44,7 +45,7 @@ def set_up(athena_client: Any, glue: Any, s3: Any, settings: Settings, *, sleep:
 
 
 def _workgroup(client: Any, settings: Settings) -> list[str]:
-    name, limit = settings.workgroup, int(settings.query_scan_limit_gb * 1e9)
+    name, limit = settings.workgroup, round(settings.query_scan_limit_gb * 1e9)
     wanted = {
         "EnforceWorkGroupConfiguration": True,
         "BytesScannedCutoffPerQuery": limit,

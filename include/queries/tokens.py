@@ -47,6 +47,11 @@ def tokens(sql: str) -> Iterator[Token]:
         yield Token(kind, found[0])
 
 
+def without_comments(sql: str) -> str:
+    """Athena looks at a statement's beginning to see what it is, and counts the ``?`` in it."""
+    return "".join(token.text for token in tokens(sql) if token.kind != "comment").strip()
+
+
 def read_only(sql: str) -> str:
     """The statement, without a ``;`` at its end, if it is one and only reads.
 
