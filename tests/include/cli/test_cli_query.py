@@ -15,7 +15,8 @@ from include.cli.output import say
 from include.cli.rows import MOST_SHOWN, show
 from include.queries import saved
 from include.queries.athena import Done
-from tests.include.cli.conftest import document, typed
+from tests.include.cli.conftest import Account, document, typed
+from tests.include.queries.sample_results import put_sample
 
 DONE = Done("id", "slow_hours", 25_000_000, 1_234, "s3://final/queries/results/id.csv", is_billed=True)
 KEYS = ["plain.jpg", "=cmd|' /C calc'!A0", 'two\nlines, "quoted".jpg', "\x1b[2J.jpg", "", None]
@@ -77,6 +78,53 @@ class TestRows:
     def test_a_file_that_cannot_be_written_is_said(self, tmp_path: Path) -> None:
         with pytest.raises(Exception, match="cannot be written"):
             show(DONE, [batch(a=[1])], form="csv", out=tmp_path / "no" / "such" / "folder")
+
+
+@pytest.fixture
+def results(account: Account) -> Account:
+    """An account with the results of three days, set up for queries."""
+    put_sample(account.s3, account.settings)
+    assert typed("query", "--setup").status == 0
+    return account
+
+
+def test_setting_up_says_what_was_made_and_may_be_repeated(results: Account) -> None:
+    again = typed("query", "--setup")
+    assert (again.status, again.out) == (0, "Ready: database labels, workgroup labels.\n")
+
+
+def test_an_answer_ends_with_what_it_cost(results: Account) -> None:
+    said = typed("query", "images_with_label", "--param", "label=mug", "--param", "since=2026-03-01")
+    assert said.status == 0, said.err
+    assert "it's =odd" in said.out.split("\n")[1]
+    assert said.out.split("\n")[-2].startswith("3 rows; ")
+    assert said.out.endswith("MB read: $0.00005.\n")
+
+
+def test_a_script_gets_typed_rows(results: Account) -> None:
+    words = ("slow_hours", "--param", "since=2026-03-01", "--param", "until=2026-03-01")
+    told = document("query", *words)
+    row = {"hour_of_day": 9, "runs": 1, "labelled": 3, "images_per_second": 0.05, "percent_used": 50.0}
+    assert told["rows"] == [row | {"percent_throttled": 33.3}]
+    assert {column["name"]: column["type"] for column in told["columns"]}["images_per_second"] == "double"
+    assert typed("query", *words, "--format", "json").document["rows"] == told["rows"]
+
+
+def test_sql_of_ones_own_reads_what_is_there(results: Account, tmp_path: Path) -> None:
+    (tmp_path / "mine.sql").write_text(
+        "-- mine\nSELECT status, count(*) AS images FROM latest_labels GROUP BY 1 ORDER BY 1;"
+    )
+    said = typed("query", "--file", str(tmp_path / "mine.sql"), "--format", "csv")
+    assert said.out == '"status","images"\n"LABELLED",6\n"MISSING",1\n"REJECTED",1\n'
+    assert "3 rows; " in said.err
+    assert "image_labels" in typed("query", "--sql", "SHOW TABLES").out
+
+
+def test_what_athena_refuses_is_said_with_what_to_do(results: Account) -> None:
+    said = typed("query", "--sql", "SELECT no_such_column FROM runs")
+    assert said.status == 1
+    assert "your statement: Athena says:" in said.err
+    assert "docs/queries.md" in said.err
 
 
 def test_it_lists_the_saved_queries_with_their_questions() -> None:

@@ -75,6 +75,7 @@ def test_ten_megabytes_are_billed_at_least_but_not_for_the_catalog(type_: str, s
     [
         ("TABLE_NOT_FOUND: line 1:15: Table 'awsdatacatalog.labels.runs' does not exist", "FAILED", "query --setup"),
         ("SCHEMA_NOT_FOUND: line 1:15: Schema 'labels' does not exist", "FAILED", "query --setup"),
+        ("SYNTAX_ERROR: View 'labels.problems' is stale; it must be re-created", "FAILED", "query --setup"),
         ("PreparedStatement slow_hours was not found in workGroup labels", "FAILED", "query --setup"),
         ("Bytes scanned limit was exceeded", "CANCELLED", "LABELS_QUERY_SCAN_LIMIT_GB"),
         ("HIVE_BAD_DATA: Not valid Parquet file: s3://final/results/x.parquet", "FAILED", "damaged, gone"),
