@@ -41,7 +41,7 @@ _ARROW: Final = {
 # What Athena says, and what to do about it; the first that fits.
 _ADVICE: Final = (
     (
-        r"(TABLE|SCHEMA)_NOT_FOUND|is stale; it must be|(?i:(table|database|schema) .*does not exist|prepared ?statement .*not found)",
+        r"(TABLE|SCHEMA)_NOT_FOUND|is stale;|(?i:(table|database|schema) .*does not exist|prepared ?statement .*not found)",
         f"Make tables and views: {SETUP}.",
     ),
     (
