@@ -19,6 +19,9 @@ IMAGE_LABELS: Final = "results/image_labels/"
 FILE_LISTS: Final = "results/files/image_labels/"
 RUNS: Final = "results/runs/"
 ARCHIVES: Final = "archives/"
+INDEX: Final = "index/"
+# Names the label index that readers use: the one object there that is written over.
+INDEX_POINTER: Final = f"{INDEX}latest.json"
 
 # Work in this order: what people wait for first.
 PRIORITY: Final = {"upload": 1, "manual": 1, "redrive": 2, "archive": 4}
@@ -193,3 +196,7 @@ def _plain(run_id: str) -> str:
 def model_state(project: str, version: str) -> str:
     """Version names are unique within their project only."""
     return f"state/model/{project}/{version}.json"
+
+
+def index_file(digest: str) -> str:
+    return f"{INDEX}{digest}.duckdb"
