@@ -45,6 +45,8 @@ class Added:
 
 def add_rows(con: duckdb.DuckDBPyConnection, batches: Iterable[Batch], files: Sequence[ResultFile]) -> Added:
     """Take up every row of these files. Rows that are known already change nothing."""
+    if not files:
+        return Added(0, 0)
     first = one(con, "SELECT coalesce(max(rowid), -1) + 1 FROM images")
     rows = dict.fromkeys(files, 0)
     names: dict[str, set[str]] = {}

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from include import objects
 from include.errors import TransientError
 from include.file_lists import ResultFile, merged_from, visible_files
 from include.index import build, database
@@ -80,7 +81,7 @@ def refresh_index(
     :param verify: count everything against the results before it is published: as much work as building.
     :param folder: for temporary files, of up to three times the size of the index (default: the system's).
     :raises IndexWrongError: what was made does not add up; readers keep the index before.
-    :raises TerminalError: a file of results is damaged.
+    :raises ResultsError: a file of results is damaged.
     :raises TransientError: others published all the time.
     """
     for _ in range(ATTEMPTS):
@@ -89,7 +90,8 @@ def refresh_index(
             file for analysis in analyses for file in visible_files(s3, bucket, analysis=analysis, threads=threads)
         ]
         is_current = pointer is not None and pointer.schema_version == SCHEMA_VERSION
-        if pointer and is_current and not rebuild and pointer.covers == _digest(visible):
+        has_all = pointer is not None and pointer.covers == _digest(visible)
+        if pointer and is_current and has_all and not rebuild and objects.head(s3, bucket, pointer.key):
             forget_replaced(s3, bucket, now=now)
             return Refreshed(pointer, 0, 0, is_built_anew=False)
         with tempfile.TemporaryDirectory(dir=folder, prefix="label-index-") as work:
@@ -167,6 +169,10 @@ def _of_base(
     """Fetch the published index; None where it is of no use."""
     try:
         download(s3, bucket, base, path)
+    except (IndexUnusableError, TransientError) as err:
+        log.warning("%s It is built anew now.", err)
+        return None
+    try:
         with closing(database.open_to_write(path, spill=spill)) as con:
             plan = _plan(s3, bucket, build.covered(con), visible)
     except IndexUnusableError as err:

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from include import objects
 from include.archive.ahead import in_order
 from include.archive.hashes import Hashes, hash_keys
-from include.errors import TerminalError, TransientError
+from include.errors import ResultsError, TransientError
 from include.file_lists import ResultFile
 from include.ranged_file import RangedFile
 from include.schema import IMAGE_LABELS, LABEL
@@ -66,7 +66,7 @@ def label_ids(analysis: str, names: Sequence[str]) -> list[int]:
 def read_rows(s3: Any, bucket: str, files: Sequence[ResultFile], *, threads: int) -> Iterator[Batch]:
     """Every row of the files, a few thousand at a time.
 
-    :raises TerminalError: naming a file that is not Parquet, or not of ``image_labels``.
+    :raises ResultsError: naming a file that is not Parquet, or not of ``image_labels``.
     :raises TransientError: a file has gone since it was listed.
     """
     ahead = in_order(lambda file: (file, _opened(s3, bucket, file)), files, threads=threads)
@@ -97,9 +97,9 @@ def _read(bucket: str, file: ResultFile, body: Any) -> Generator[Batch, None, No
     except ClientError as err:
         raise _gone(bucket, file, err) from err
     except (pa.ArrowException, OSError, ValueError) as err:
-        raise TerminalError(
+        raise ResultsError(
             f"s3://{bucket}/{file.key} is no Parquet file of results ({type(err).__name__}: {err}), so the label index stays as "
-            "it was. Restore the file or take it out of the results (docs/runbook.md), then: python -m include.cli index refresh."
+            "it was. Delete it and put its batch back, as docs/runbook.md says; the next refresh goes on from there."
         ) from err
 
 

@@ -15,7 +15,8 @@ from include.index.query import Filter, SearchError
 from include.index.refresh import refresh_index
 from include.index.search import FacetValue, LabelIndex, open_index
 from tests.include.index.conftest import Opened, Refresh
-from tests.include.index.published_results import NOON, FilingS3, label, publish, row
+from tests.include.index.published_results import NOON, label, publish, row
+from tests.include.memory_s3 import MemoryS3
 from tests.include.samples import FINAL, NOW
 
 ROWS = [
@@ -31,7 +32,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelIndex]:
-    s3 = FilingS3(FINAL)
+    s3 = MemoryS3(FINAL)
     publish(s3, "b1", ROWS)
     refresh_index(s3, FINAL, now=NOW, threads=1)
     with closing(open_index(fetch_index(s3, FINAL, tmp_path_factory.mktemp("index")))) as index:
@@ -111,7 +112,7 @@ class TestPages:
             cursor = page.cursor
         assert tuple(pages) == whole
 
-    def test_images_of_one_moment_have_an_order_too(self, s3: FilingS3, refresh: Refresh, opened: Opened) -> None:
+    def test_images_of_one_moment_have_an_order_too(self, s3: MemoryS3, refresh: Refresh, opened: Opened) -> None:
         publish(s3, "b1", [row(f"{number}.jpg", label("mug")) for number in range(20)])
         refresh()
         index, asked = opened(), Filter(labels=("mug",))
@@ -202,7 +203,7 @@ class TestCounts:
         assert sum(index.histogram("mug", Filter(labels=("bottle",)))) == 2
         assert sum(index.histogram("unheard of")) == 0
 
-    def test_full_confidence_has_a_bin(self, s3: FilingS3, refresh: Refresh, opened: Opened) -> None:
+    def test_full_confidence_has_a_bin(self, s3: MemoryS3, refresh: Refresh, opened: Opened) -> None:
         publish(s3, "b1", [row("1.jpg", label("mug", 100.0), label("mug", 0.0))])
         refresh()
         assert opened().histogram("mug") == (1, *[0] * 18, 1)
