@@ -44,15 +44,18 @@ def row(key: str, *labels: dict[str, Any], minutes: float = 0, **values: Any) ->
     } | values
 
 
-def publish(s3: Any, batch_id: str, rows: Sequence[dict[str, Any]], *, day: str = "2026-03-01") -> str:
+def publish(
+    s3: Any, batch_id: str, rows: Sequence[dict[str, Any]], *, day: str = "2026-03-01", bucket: str = FINAL
+) -> str:
     """A batch's file, seen by readers from now on; its key."""
-    return publish_table(s3, batch_id, image_labels_table([each | {"batch_id": batch_id} for each in rows]), day=day)
+    table = image_labels_table([each | {"batch_id": batch_id} for each in rows])
+    return publish_table(s3, batch_id, table, day=day, bucket=bucket)
 
 
-def publish_table(s3: Any, batch_id: str, table: pa.Table, *, day: str = "2026-03-01") -> str:
+def publish_table(s3: Any, batch_id: str, table: pa.Table, *, day: str = "2026-03-01", bucket: str = FINAL) -> str:
     key = layout.image_labels(analysis=ANALYSIS, day=day, batch_id=batch_id)
-    s3.put_object(Bucket=FINAL, Key=key, Body=parquet(table))
-    add_file(s3, FINAL, analysis=ANALYSIS, day=day, key=key)
+    s3.put_object(Bucket=bucket, Key=key, Body=parquet(table))
+    add_file(s3, bucket, analysis=ANALYSIS, day=day, key=key)
     return key
 
 
