@@ -64,7 +64,9 @@ def _workgroup(client: Any, settings: Settings) -> list[str]:
     if found.get("Description") != WORKGROUP:
         return [f"Workgroup {name} is not ours: used as it is, {PREFIX}QUERY_SCAN_LIMIT_GB is of no account."]
     has = found.get("Configuration", {})
-    if all(has.get(key) == value for key, value in wanted.items()) and has.get("ResultConfiguration") == location:
+    # People may have set more of it, such as encryption.
+    is_there = has.get("ResultConfiguration", {}).get("OutputLocation") == location["OutputLocation"]
+    if is_there and all(has.get(key) == value for key, value in wanted.items()):
         return []
     client.update_work_group(WorkGroup=name, ConfigurationUpdates={**wanted, "ResultConfigurationUpdates": location})
     return [f"Workgroup {name} changed: a query may scan {settings.query_scan_limit_gb:g} GB."]

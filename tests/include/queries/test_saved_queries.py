@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 import sqlglot
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlglot import exp
 
 from include.queries import QueryError, saved
@@ -86,12 +84,6 @@ def test_a_literal_is_no_longer_than_athena_takes() -> None:
     assert len(literal("string", "x" * (MOST_CHARACTERS - 2))) == MOST_CHARACTERS
     with pytest.raises(QueryError, match="too long"):
         literal("string", "x" * (MOST_CHARACTERS - 1))
-
-
-@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=200))
-def test_text_is_read_back_as_it_was(text: str) -> None:
-    read = sqlglot.parse_one(f"SELECT {literal('string', text)}", dialect="trino").expressions[0]
-    assert (type(read), read.name) == (exp.Literal, text)
 
 
 QUERY = """-- How many?
