@@ -75,6 +75,7 @@ def add_rows(con: duckdb.DuckDBPyConnection, batches: Iterable[Batch], files: Se
         added = one(con, "SELECT count(*) FROM labels") - before + deleted
         con.execute("UPDATE facts SET unsorted = unsorted + ?", [added + deleted])
     roll_up(con)
+    index_images(con)
     con.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", [(*_row(file), count) for file, count in rows.items()])
     return Added(sum(rows.values()), changed)
 
@@ -109,6 +110,11 @@ def _name(con: duckdb.DuckDBPyConnection, names: Mapping[str, Collection[str]]) 
             "INSERT INTO names SELECT ?, label, name, 0, 0 FROM incoming ANTI JOIN names USING (label)", [analysis]
         )
         con.unregister("incoming")
+
+
+def index_images(con: duckdb.DuckDBPyConnection) -> None:
+    """A page's images lie here and there. Made once all rows are in: kept up meanwhile, it would be written again and again."""
+    con.execute("CREATE INDEX IF NOT EXISTS images_by_id ON images (id)").fetchall()
 
 
 def roll_up(con: duckdb.DuckDBPyConnection) -> None:
@@ -176,6 +182,7 @@ def write_sorted(index: Path, path: Path, *, spill: Path) -> None:
         ):
             con.execute(f"INSERT INTO {table} FROM old.{table} {order}").fetchall()
         roll_up(con)
+        index_images(con)
 
 
 def check(con: duckdb.DuckDBPyConnection) -> None:

@@ -52,7 +52,6 @@ def create(path: Path, *, spill: Path) -> duckdb.DuckDBPyConnection:
     con.execute("CREATE TABLE images AS FROM incoming")
     con.unregister("incoming")
     con.execute(TABLES)
-    con.execute("CREATE INDEX images_by_id ON images (id)")
     con.execute("INSERT INTO facts VALUES (?, 0)", [SCHEMA_VERSION])
     return con
 
@@ -77,7 +76,7 @@ def _builder(spill: Path) -> dict[str, Any]:
         "threads": THREADS,
         "memory_limit": f"{BUILDER_MEMORY_MB}MB",
         "temp_directory": str(spill),
-        "checkpoint_threshold": "128MB",
+        "checkpoint_threshold": "256MB",
     }
 
 

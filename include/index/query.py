@@ -102,11 +102,11 @@ def matches(asked: Filter, rarest_first: list[int], *, after: tuple[int, int] | 
         for condition in (_has_label(asked, number, FULL_RANGE) for number in label_ids(asked.analysis, asked.without))
     ]
     if not rarest_first:
-        found = all_of([*_of_moments(asked), of_images, *unwanted, *_after(after, "id")])
+        found = all_of([of_images, *unwanted, *_after(after, "id")])
         return Sql(f"SELECT came_at, id AS image FROM images WHERE {found.text.format(image='id')}", found.values)
     within = (asked.min_confidence, asked.max_confidence)
     first, *others = (_has_label(asked, number, within) for number in rarest_first)
-    conditions = [first, *_of_moments(asked), *unwanted, *_after(after, "image")]
+    conditions = [first, *unwanted, *_after(after, "image")]
     conditions += [Sql(f"image IN (SELECT image FROM labels WHERE {each.text})", each.values) for each in others]
     if _asks_of_images(asked):
         conditions.append(Sql(f"image IN (SELECT id FROM images WHERE {of_images.text})", of_images.values))
@@ -114,6 +114,14 @@ def matches(asked: Filter, rarest_first: list[int], *, after: tuple[int, int] | 
     # Within a range of confidence, several boxes of one image may match; else its best label stands for it.
     once = "" if "best" in first.text else "DISTINCT "
     return Sql(f"SELECT {once}came_at, image FROM labels WHERE {found.text.format(image='image')}", found.values)
+
+
+def candidates(asked: Filter, rarest_first: list[int], *, after: tuple[int, int] | None = None) -> Sql | None:
+    """What one table alone says of ``matches``: these and more. None where hardly anything else is to be looked up."""
+    if len(rarest_first) < 2 and not (rarest_first and _asks_of_images(asked)):
+        return None
+    alone = Filter(since=asked.since, until=asked.until, below_threshold=asked.below_threshold, analysis=asked.analysis)
+    return matches(alone, rarest_first[:1], after=after)
 
 
 def _has_label(asked: Filter, number: int, confidence: tuple[float, float]) -> Sql:
@@ -124,7 +132,7 @@ def _has_label(asked: Filter, number: int, confidence: tuple[float, float]) -> S
         conditions.append(Sql("best"))  # if any box is confident enough, the best one is
     if confidence != FULL_RANGE:
         conditions.append(Sql("confidence BETWEEN ? AND ?", confidence))
-    return all_of(conditions)
+    return all_of([*conditions, *_of_moments(asked)])
 
 
 def _of_images(asked: Filter) -> list[Sql]:
@@ -143,7 +151,7 @@ def _of_images(asked: Filter) -> list[Sql]:
         conditions.append(Sql("status = 'LABELLED'"))
     if asked.nothing:
         conditions.append(Sql("label_count = 0"))
-    return conditions
+    return [*conditions, *_of_moments(asked)]
 
 
 def _asks_of_images(asked: Filter) -> bool:
@@ -152,6 +160,7 @@ def _asks_of_images(asked: Filter) -> bool:
 
 
 def _of_moments(asked: Filter) -> list[Sql]:
+    """Wherever something is looked up: an image's moment stands in all of its rows, and the fewer rows the better."""
     bounds = (("came_at >= ?", asked.since), ("came_at < ?", asked.until))
     return [Sql(text, (naive(moment),)) for text, moment in bounds if moment is not None]
 

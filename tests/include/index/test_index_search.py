@@ -132,7 +132,7 @@ class TestPages:
             ("bottle", 80.0, True),
         ]
         box = image.labels[0]
-        assert (box.left, box.top, box.width, box.height) == (0.1, 0.2, 0.3, 0.4)
+        assert (box.left, box.top, box.width, box.height) == pytest.approx((0.1, 0.2, 0.3, 0.4))
         assert image == index.image("inbox", "a/1.jpg")
 
     def test_an_image_that_was_never_analysed_has_no_detail(self, index: LabelIndex) -> None:

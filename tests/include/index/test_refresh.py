@@ -146,6 +146,24 @@ class TestIncrements:
         assert refresh().is_built_anew
         assert opened().count(Filter()).images == 1
 
+    def test_a_file_that_was_written_anew_is_read_anew(self, s3: MemoryS3, refresh: Refresh, opened: Opened) -> None:
+        publish(s3, "b1", [row("1.jpg", label("mug")), row("2.jpg", label("mug"))])
+        refresh()
+        publish(s3, "b1", [row("1.jpg", label("mug"))])
+        refresh()
+        assert opened().count(Filter()).images == 1
+
+    def test_of_rows_that_only_their_content_tells_apart_the_order_of_reading_chooses_none(
+        self, s3: MemoryS3, refresh: Refresh, opened: Opened
+    ) -> None:
+        rows = [row("1.jpg", label(name)) for name in ("mug", "cup", "plate", "bottle")]
+        found = set()
+        for order in (rows, rows[::-1], rows[2:] + rows[:2]):
+            publish(s3, "b1", order)
+            refresh(rebuild=True, verify=True)
+            found.add(repr(opened().page(Filter()).images))
+        assert len(found) == 1
+
     def test_what_is_appended_is_sorted_in_once_it_is_much(
         self, s3: MemoryS3, refresh: Refresh, opened: Opened, monkeypatch: pytest.MonkeyPatch
     ) -> None:
