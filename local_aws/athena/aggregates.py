@@ -26,7 +26,8 @@ def aggregate(to: Translator, node: Any, name: str, nodes: list[exp.Expression],
 
     if name == "count" and (not nodes or isinstance(nodes[0], exp.Star)):
         return replace(composed(f"count(*){FILTER}", BIGINT, ()), aggregates=True)
-    distinct, order, extra = "", "", []
+    distinct, order = "", ""
+    extra: list[Value] = []
     if nodes and isinstance(nodes[-1] if len(nodes) > 1 else nodes[0], exp.Order):
         keys = (nodes[-1] if len(nodes) > 1 else nodes[0]).expressions
         written, extra = ordering(to, keys, scope)
@@ -113,7 +114,10 @@ def _avg(call: _Call) -> tuple[str, Type]:
     if not kind.is_number:
         call.refuse()
     if kind.name == "decimal":
-        whole = Value(f"CAST({call.written('sum')} AS {types.duckdb(types.decimal(38, kind.numbers[1]))})", types.decimal(38, kind.numbers[1]))
+        whole = Value(
+            f"CAST({call.written('sum')} AS {types.duckdb(types.decimal(38, kind.numbers[1]))})",
+            types.decimal(38, kind.numbers[1]),
+        )
         count = Value(f"CAST({call.written('count')} AS DECIMAL(19, 0))", types.decimal(19, 0))
         exact = operators.divided(whole, count, kind).sql
         return f"(CASE WHEN {count.sql} = 0 THEN NULL ELSE {exact} END)", kind

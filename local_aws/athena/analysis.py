@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -313,6 +313,15 @@ class Analysis:
             raise QueryError("SYNTAX_ERROR", f"{place(node)}SELECT * not allowed in queries without FROM clause")
         return [Output(each.name, each.value, each.origin) for each in fields]
 
+    def _group_key(self, node: exp.Expression, outputs: list[Output], scope: Scope, translator: Translator) -> Value:
+        ordinal = self._ordinal(node, len(outputs), "GROUP BY")
+        value = translator.value(node, scope) if ordinal is None else outputs[ordinal].value
+        if value.aggregates or value.windows:
+            raise QueryError("EXPRESSION_NOT_SCALAR", f"{place(node)}GROUP BY clause cannot contain aggregations")
+        if value.type.name == "json":
+            raise QueryError("TYPE_MISMATCH", f"{place(node)}json is not comparable, and cannot be used in GROUP BY")
+        return value.use()
+
     def _group(
         self, node: exp.Select, outputs: list[Output], scope: Scope, translator: Translator
     ) -> tuple[str, list[Value]]:
@@ -322,14 +331,8 @@ class Analysis:
         keys: list[Value] = []
 
         def key(each: exp.Expression) -> str:
-            ordinal = self._ordinal(each, len(outputs), "GROUP BY")
-            value = translator.value(each, scope) if ordinal is None else outputs[ordinal].value
-            if value.aggregates or value.windows:
-                raise QueryError("EXPRESSION_NOT_SCALAR", f"{place(each)}GROUP BY clause cannot contain aggregations")
-            if value.type.name in ("json",):
-                raise QueryError("TYPE_MISMATCH", f"{place(each)}{value.type} is not comparable, and cannot be used in GROUP BY")
-            keys.append(value.use())
-            return value.sql
+            keys.append(self._group_key(each, outputs, scope, translator))
+            return keys[-1].sql
 
         def inside(each: exp.Expression) -> str:
             if isinstance(each, exp.Tuple):
@@ -369,6 +372,3 @@ def _origin(node: exp.Expression, scope: Scope) -> Value | None:
     field, _, rest = Scope(scope.fields, scope.parent).column(node, [each.name.lower() for each in node.parts])
     is_local = field is not None and any(field is each for each in scope.fields)
     return field.origin if field is not None and is_local and not rest else None
-
-
-__all__ = ["Analysis", "Environment", "replace"]

@@ -96,7 +96,7 @@ def _from_text(value: Value, to: Type, at: str) -> str:
     else:
         raise QueryError("TYPE_MISMATCH", f"{at}Cannot cast varchar to {to}")
     spelled = {"date": "Value cannot be cast to date: ", "timestamp": "Value cannot be cast to timestamp: "}
-    message = f"{types.text(spelled.get(to.name, f'Cannot cast ' + chr(39))) } || {value.sql}"
+    message = f"{types.text(spelled.get(to.name, 'Cannot cast ' + chr(39)))} || {value.sql}"
     if to.name not in spelled:
         message += f" || {types.text(f'{chr(39)} to {to}')}"
     wrong = failing("INVALID_CAST_ARGUMENT", message, to)
@@ -128,7 +128,10 @@ def _nested(value: Value, to: Type, at: str) -> str:
         return f"list_transform({value.sql}, lambda c_element: {inner.sql})"
     if to.name == "row":
         keys = [types.field_key(value.type, n) for n in range(len(to.of))]
-        cells = [Value(f"struct_extract({value.sql}, {types.text(key)})", of) for key, of in zip(keys, value.type.of, strict=True)]
+        cells = [
+            Value(f"struct_extract({value.sql}, {types.text(key)})", of)
+            for key, of in zip(keys, value.type.of, strict=True)
+        ]
         done = [explicit(each, of, at).sql for each, of in zip(cells, to.of, strict=True)]
         fields = ", ".join(f"{types.text(types.field_key(to, n))}: {each}" for n, each in enumerate(done))
         return f"(CASE WHEN {value.sql} IS NULL THEN NULL ELSE {{{fields}}} END)"

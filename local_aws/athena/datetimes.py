@@ -110,7 +110,9 @@ def date_add(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scop
     unit, amount, given = _arguments(to, node, nodes, scope, 3)
     given = _time(given, node)
     if not amount.type.is_integer:
-        raise QueryError("FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters ({amount.type}) for function date_add")
+        raise QueryError(
+            "FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters ({amount.type}) for function date_add"
+        )
     name = _unit(unit, given, node)
     name, times = ("month", 3) if name == "quarter" else (name, 1)
     sql = f"({local(given)} + to_{name}s(CAST({amount.sql} * {times} AS BIGINT)))"
@@ -134,7 +136,9 @@ def _mysql_format(text: str) -> str:
 
 def _joda_format(text: str) -> str:
     out = ""
-    for quoted, letters, other in re.findall(r"'((?:[^']|'')*)'|(([A-Za-z])\3*)|([^A-Za-z'])", text.replace("\\", "")) and [
+    for quoted, letters, other in re.findall(
+        r"'((?:[^']|'')*)'|(([A-Za-z])\3*)|([^A-Za-z'])", text.replace("\\", "")
+    ) and [
         (found.group(1), found.group(2), found.group(4))
         for found in re.finditer(r"'((?:[^']|'')*)'|(([A-Za-z])\3*)|([^A-Za-z'])", text)
     ]:
@@ -212,7 +216,8 @@ def from_iso8601_timestamp(to: Translator, node: Any, nodes: list[exp.Expression
     fine = f"timezone('UTC', CAST(replace({plain}, 'T', ' ') AS TIMESTAMP))"
     sql = (
         f"(CASE WHEN regexp_full_match({given.sql}, {types.text(iso)}) THEN {fine} "
-        f"WHEN regexp_full_match({given.sql}, {types.text(offset)}) THEN {other} WHEN {given.sql} IS NULL THEN NULL ELSE {wrong} END)"
+        f"WHEN regexp_full_match({given.sql}, {types.text(offset)}) THEN {other} "
+        f"WHEN {given.sql} IS NULL THEN NULL ELSE {wrong} END)"
     )
     return composed(sql, ZONED, (given,))
 

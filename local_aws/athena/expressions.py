@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlglot import exp
@@ -16,7 +16,7 @@ from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.parsing import place
 from local_aws.athena.scopes import Scope, part
 from local_aws.athena.types import BOOLEAN, INTEGER, UNKNOWN, VARCHAR, Type
-from local_aws.athena.values import Value, cast, composed, constant, failing
+from local_aws.athena.values import Value, cast, composed, constant
 
 Subquery = Callable[[exp.Expression, Scope], Any]
 
@@ -48,7 +48,9 @@ class Translator:
         """Translate what has to be a boolean."""
         found = self.value(node, scope)
         if found.type not in (BOOLEAN, UNKNOWN):
-            raise QueryError("TYPE_MISMATCH", f"{place(node)}{where} must evaluate to a boolean: actual type {found.type}")
+            raise QueryError(
+                "TYPE_MISMATCH", f"{place(node)}{where} must evaluate to a boolean: actual type {found.type}"
+            )
         return cast(found, BOOLEAN)
 
     def fresh(self) -> str:
@@ -57,7 +59,7 @@ class Translator:
         return f"l{self.lambdas}"
 
 
-def _column(to: Translator, node: exp.Expression, scope: Scope) -> Value:
+def _column(to: Translator, node: exp.Column, scope: Scope) -> Value:
     if isinstance(node.this, exp.Star):
         raise QueryError("SYNTAX_ERROR", f"{place(node)}'*' not allowed here")
     return _named(node, [each.name.lower() for each in node.parts], scope)
@@ -108,7 +110,9 @@ def _paren(to: Translator, node: exp.Expression, scope: Scope) -> Value:
 
 
 def _placeholder(to: Translator, node: exp.Expression, scope: Scope) -> Value:
-    raise QueryError("INVALID_PARAMETER_USAGE", f"{place(node)}Incorrect number of parameters: expected more than given")
+    raise QueryError(
+        "INVALID_PARAMETER_USAGE", f"{place(node)}Incorrect number of parameters: expected more than given"
+    )
 
 
 def _and_or(to: Translator, node: exp.Expression, scope: Scope) -> Value:
@@ -281,7 +285,7 @@ def _at_time_zone(to: Translator, node: exp.Expression, scope: Scope) -> Value:
 
 
 def _current(to: Translator, node: exp.Expression, scope: Scope) -> Value:
-    names = {
+    names: dict[Any, str] = {
         exp.CurrentDate: "current_date",
         exp.CurrentTimestamp: "now",
         exp.Localtimestamp: "localtimestamp",
@@ -338,7 +342,7 @@ def _json_literal(to: Translator, node: exp.Expression, scope: Scope) -> Value:
     return call(to, node, "json_parse", [node.this], scope)
 
 
-_BINARY = (
+_BINARY: tuple[Any, ...] = (
     *(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod),
     *operators.COMPARISONS,
 )

@@ -43,7 +43,8 @@ def _pieces(rows: list[dict[str, Any]], columns: Columns, file: File) -> Iterato
         piece = rows[start : start + _ROWS]
         try:
             found = {
-                name: pa.array([_value(row.get(name), kind) for row in piece], types.arrow(kind)) for name, kind in columns
+                name: pa.array([_value(row.get(name), kind) for row in piece], types.arrow(kind))
+                for name, kind in columns
             }
         except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError) as error:
             raise QueryError("HIVE_BAD_DATA", f"Error parsing field value in {file.uri}: {error}") from None
@@ -60,7 +61,8 @@ def _value(value: Any, kind: Type) -> Any:
     if kind.name == "row":
         low = {str(key).lower(): each for key, each in value.items()}
         return {
-            types.field_key(kind, n): _value(low.get(types.field_key(kind, n).lower()), of) for n, of in enumerate(kind.of)
+            types.field_key(kind, n): _value(low.get(types.field_key(kind, n).lower()), of)
+            for n, of in enumerate(kind.of)
         }
     if kind.name == "array":
         return [_value(each, kind.of[0]) for each in value]
@@ -102,7 +104,9 @@ def read_csv(
         raise not_supported("read arrays, maps and structs from CSV")
     if "opencsv" in table.serde.lower():
         mark, quote = given.get("separatorChar", ","), given.get("quoteChar", '"')
-        lines = list(csv.reader(io.StringIO(text), delimiter=mark, quotechar=quote, escapechar=given.get("escapeChar", "\\")))
+        lines = list(
+            csv.reader(io.StringIO(text), delimiter=mark, quotechar=quote, escapechar=given.get("escapeChar", "\\"))
+        )
         null = None
     else:
         mark = given.get("field.delim", given.get("serialization.format", "\x01"))

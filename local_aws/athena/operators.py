@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlglot import exp
 
 from local_aws.athena import intervals, types
 from local_aws.athena.errors import QueryError, not_supported
-from local_aws.athena.types import BOOLEAN, DOUBLE, UNKNOWN, VARCHAR, Type
+from local_aws.athena.types import BOOLEAN, UNKNOWN, VARCHAR, Type
 from local_aws.athena.values import Value, cast, composed, failing
 
-COMPARISONS: dict[type[exp.Expression], str] = {
+COMPARISONS: dict[Any, str] = {
     exp.EQ: "=",
     exp.NEQ: "<>",
     exp.LT: "<",
@@ -20,7 +21,7 @@ COMPARISONS: dict[type[exp.Expression], str] = {
     exp.GT: ">",
     exp.GTE: ">=",
 }
-_ARITHMETIC = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%"}
+_ARITHMETIC: dict[Any, str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%"}
 _BY_ZERO = ("DIVISION_BY_ZERO", "'/ by zero'")
 
 
@@ -179,8 +180,7 @@ def subscript(base: Value, index: Value, at: str) -> Value:
             f"WHEN {index.sql} > len({base.sql}) THEN {failing(code, words, kind)} "
             f"ELSE list_extract({base.sql}, CAST({index.sql} AS BIGINT)) END)"
         )
-        found = composed(sql, kind, (base, index))
-        return found
+        return composed(sql, kind, (base, index))
     if base.type.name == "map" and types.common(base.type.of[0], index.type) == base.type.of[0]:
         key, kind = cast(index, base.type.of[0]), base.type.of[1]
         absent = failing(code, f"'Key not present in map: ' || CAST({key.sql} AS VARCHAR)", kind)
@@ -207,4 +207,3 @@ def filtered(aggregate: Value, condition: Value) -> Value:
 
 # Stands behind each aggregate call, where FILTER or OVER may go; removed when the query is written out.
 FILTER = "\x03"
-__all__ = ["COMPARISONS", "DOUBLE", "FILTER", "alike", "binary", "concatenation", "divided", "filtered", "row_of", "subscript"]

@@ -52,7 +52,9 @@ def _unreadable(file: File, error: Exception) -> QueryError:
     if isinstance(error.__context__, QueryError):
         return error.__context__
     reason = f"Error opening Hive split {file.uri} (offset=0, length={file.length}): Not valid Parquet file: {file.uri}"
-    return QueryError("HIVE_CANNOT_OPEN_SPLIT" if "magic" in str(error) else "HIVE_BAD_DATA", f"{reason} {str(error)[:200]}")
+    return QueryError(
+        "HIVE_CANNOT_OPEN_SPLIT" if "magic" in str(error) else "HIVE_BAD_DATA", f"{reason} {str(error)[:200]}"
+    )
 
 
 def _only_rows(rows: int, columns: Columns) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -244,7 +246,11 @@ def _may_hold(group: Any, opened: Any, bounds: list[Bound]) -> bool:
     for each in bounds:
         if each.column in by_name:
             statistics = group.column(by_name[each.column]).statistics
-            if statistics is not None and statistics.has_min_max and not _overlaps(each, statistics.min, statistics.max):
+            if (
+                statistics is not None
+                and statistics.has_min_max
+                and not _overlaps(each, statistics.min, statistics.max)
+            ):
                 return False
     return True
 

@@ -6,7 +6,7 @@ every function stays a name with arguments; what it means is said in `functions`
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.trino import Trino
@@ -20,8 +20,8 @@ _SPECIAL = ("CAST", "EXTRACT", "LISTAGG", "POSITION", "SUBSTRING", "TRIM", "TRY_
 
 
 class _Parser(TrinoParser):
-    FUNCTIONS: Any = {}
-    FUNCTION_PARSERS: Any = {name: TrinoParser.FUNCTION_PARSERS[name] for name in _SPECIAL}
+    FUNCTIONS: ClassVar[Any] = {}
+    FUNCTION_PARSERS: ClassVar[Any] = {name: TrinoParser.FUNCTION_PARSERS[name] for name in _SPECIAL}
 
 
 class AthenaSql(Trino):
@@ -34,7 +34,7 @@ class AthenaSql(Trino):
 def parse(sql: str) -> exp.Expression:
     """One statement; QueryError SYNTAX_ERROR with line and column."""
     try:
-        statements = [each for each in AthenaSql().parse(sql) if each is not None]
+        statements: list[Any] = [each for each in AthenaSql().parse(sql) if each is not None]
     except ParseError as error:
         first = error.errors[0] if error.errors else {}
         line, column = first.get("line") or 1, first.get("col") or 1
@@ -45,7 +45,8 @@ def parse(sql: str) -> exp.Expression:
         raise QueryError("SYNTAX_ERROR", f"line 1:1: {error}") from None
     if len(statements) != 1:
         raise QueryError("SYNTAX_ERROR", "line 1:1: Only one sql statement is allowed. Got: " + sql[:200])
-    return statements[0]
+    only: exp.Expression = statements[0]
+    return only
 
 
 def expression(sql: str) -> exp.Expression:

@@ -48,7 +48,9 @@ def partitions(
     for each in lists:
         count *= len(each)
     if count > _MOST:
-        raise QueryError("CONSTRAINT_VIOLATION", f"For the table {table.name} partition projection gives {count} partitions")
+        raise QueryError(
+            "CONSTRAINT_VIOLATION", f"For the table {table.name} partition projection gives {count} partitions"
+        )
     found = keep(names, list(itertools.product(*lists)))
     return [Partition(values, _location(table, names, values)) for values in found]
 
@@ -62,9 +64,8 @@ def _location(table: Table, names: list[str], values: tuple[str, ...]) -> str:
     if template is None:
         path = "/".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
         return f"{table.location.rstrip('/')}/{path}/"
-    for name, value in zip(names, values, strict=True):
-        template = re.sub(rf"\$\{{{re.escape(name)}\}}", lambda found, value=value: value, template, flags=re.IGNORECASE)
-    return template
+    given = dict(zip(names, values, strict=True))
+    return re.sub(r"\$\{(\w+)\}", lambda found: given.get(found.group(1).lower(), found.group(0)), template)
 
 
 def _projected(table: Table, name: str, bounds: list[Bound], now: datetime) -> list[str]:
@@ -77,7 +78,9 @@ def _projected(table: Table, name: str, bounds: list[Bound], now: datetime) -> l
     if kind == "date":
         return list(_dates(table, name, given, now))
     if kind == "injected":
-        values = [str(one) for each in bounds if each.column == name and each.sign in ("=", "in") for one in each.values]
+        values = [
+            str(one) for each in bounds if each.column == name and each.sign in ("=", "in") for one in each.values
+        ]
         if not values:
             reason = (
                 f"For the injected projected partition column {name}, the WHERE clause must contain only static "

@@ -15,8 +15,8 @@ from local_aws.athena.values import Value
 if TYPE_CHECKING:
     from local_aws.athena.expressions import Translator
 
-_FLIPPED = {exp.EQ: "=", exp.LT: ">", exp.LTE: ">=", exp.GT: "<", exp.GTE: "<="}
-_SIGNS = {exp.EQ: "=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
+_FLIPPED: dict[Any, str] = {exp.EQ: "=", exp.LT: ">", exp.LTE: ">=", exp.GT: "<", exp.GTE: "<="}
+_SIGNS: dict[Any, str] = {exp.EQ: "=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
 _OPAQUE = (exp.Select, exp.Subquery, exp.Exists, exp.Lambda, exp.Window, exp.Placeholder)
 
 
@@ -61,7 +61,12 @@ def _of_one_table(node: exp.Expression, allowed: list[Field], visible: list[Fiel
             field, _, _ = Scope(visible).column(column, [part.name.lower() for part in column.parts])
         except QueryError:
             return None
-        if field is None or field.origin is None or field.origin.ref is None or not any(field is one for one in allowed):
+        if (
+            field is None
+            or field.origin is None
+            or field.origin.ref is None
+            or not any(field is one for one in allowed)
+        ):
             return None
         fields.append(replace(field, value=field.origin))
     sources = {id(each.value.ref.source): each.value.ref.source for each in fields if each.value.ref}

@@ -13,6 +13,7 @@ from local_aws.athena.errors import QueryError
 from local_aws.athena.operators import FILTER
 from local_aws.athena.parsing import place
 from local_aws.athena.scopes import Field
+from local_aws.athena.types import Type
 from local_aws.athena.values import Ref, Value
 
 _PLACEHOLDER = re.compile("\x04(\\d+)\x04")
@@ -88,3 +89,17 @@ def written_out(sql: str, queries: list[Query]) -> str:
     while _PLACEHOLDER.search(sql):
         sql = _PLACEHOLDER.sub(lambda found: queries[int(found.group(1))].render(), sql)
     return sql.replace(FILTER, "")
+
+
+def named_columns(query: Query) -> list[tuple[str, Type]]:
+    """The columns of a query that makes a table or view, where each has to have a name of its own."""
+    seen: set[str] = set()
+    for n, each in enumerate(query.outputs, 1):
+        if not each.name:
+            raise QueryError("MISSING_COLUMN_NAME", f"line 1:1: Column name not specified at position {n}")
+        if each.name.lower() in seen:
+            raise QueryError("DUPLICATE_COLUMN_NAME", f"line 1:1: Column name '{each.name}' specified more than once")
+        if each.value.type.name == "unknown":
+            raise QueryError("COLUMN_TYPE_UNKNOWN", f"line 1:1: Column type is unknown at position {n}")
+        seen.add(each.name.lower())
+    return [(each.name, each.value.type) for each in query.outputs]

@@ -60,7 +60,7 @@ def _renamed(found: Relation, node: exp.Expression) -> Relation:
     return Relation(fields + (hidden if not columns else []), found.render)
 
 
-def _table(on: Analysis, node: exp.Expression, scope: Scope | None, env: Environment) -> Relation:
+def _table(on: Analysis, node: exp.Table, scope: Scope | None, env: Environment) -> Relation:
     if node.args.get("sample"):
         raise not_supported("know TABLESAMPLE")
     unknown = {name for name, value in node.args.items() if value} - {"this", "db", "catalog", "alias", "joins"}
@@ -194,8 +194,12 @@ def joined(on: Analysis, left: Relation, node: exp.Join, scope: Scope | None, en
     is_lateral = isinstance(node.this, exp.Unnest)
     around = Scope(left.fields, scope) if is_lateral else scope
     right = relation(on, node.this, around, env)
-    if is_lateral and (side in ("RIGHT", "FULL") or (side == "LEFT" and not isinstance(node.args.get("on"), exp.Boolean))):
-        raise QueryError("NOT_SUPPORTED", f"{place(node)}UNNEST in {side} JOIN is supported only with condition ON TRUE")
+    if is_lateral and (
+        side in ("RIGHT", "FULL") or (side == "LEFT" and not isinstance(node.args.get("on"), exp.Boolean))
+    ):
+        raise QueryError(
+            "NOT_SUPPORTED", f"{place(node)}UNNEST in {side} JOIN is supported only with condition ON TRUE"
+        )
     fields = _after(left.fields, side in ("RIGHT", "FULL")) + _after(right.fields, side in ("LEFT", "FULL"))
     on_sql, using = "", node.args.get("using") or []
     if using:

@@ -22,7 +22,8 @@ def java_real(value: float) -> str:
     """As Java's Float.toString: the shortest digits that are this float and no other."""
     import numpy as np
 
-    return _java(value, str(np.float32(value)))
+    shortest: str = np.format_float_scientific(np.float32(value), unique=True)  # type: ignore[no-untyped-call]
+    return _java(value, shortest)
 
 
 def _java(value: float, shortest: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from local_aws.athena import datetimes, operators, types
+from local_aws.athena import casts, datetimes, operators, types
 from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.parsing import place
 from local_aws.athena.scopes import Scope, element
@@ -35,15 +35,15 @@ def _lambda(
     if not isinstance(node, exp.Lambda) or len(node.expressions) != len(bound):
         raise QueryError("TYPE_MISMATCH", f"{place(node)}Expected a lambda that takes {len(bound)} argument(s)")
     names = [to.fresh() for _ in bound]
-    values = {
-        given.name.lower(): make(name) for given, make, name in zip(node.expressions, bound, names, strict=True)
-    }
+    values = {given.name.lower(): make(name) for given, make, name in zip(node.expressions, bound, names, strict=True)}
     return names, to.value(node.this, scope.inner(values))
 
 
 def _array(value: Value, node: Any) -> Value:
     if value.type.name != "array":
-        raise QueryError("FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters ({value.type}) for {node.name.lower()}")
+        raise QueryError(
+            "FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters ({value.type}) for {node.name.lower()}"
+        )
     return value
 
 
@@ -100,7 +100,9 @@ def reduce_(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope
     array, start = _array(to.value(nodes[0], scope), node), to.value(nodes[1], scope)
     names, body = _lambda(to, nodes[2], [lambda name: Value(name, start.type), _of(array)], scope)
     if body.type != start.type:
-        raise QueryError("TYPE_MISMATCH", f"{place(nodes[2])}The state is {start.type}, then {body.type}: cast the start")
+        raise QueryError(
+            "TYPE_MISMATCH", f"{place(nodes[2])}The state is {start.type}, then {body.type}: cast the start"
+        )
     state = f"list_reduce({array.sql}, lambda {', '.join(names)}: {body.sql}, {start.sql})"
     if types.common(array.type.of[0], start.type) != start.type or array.type.of[0] != start.type:
         # DuckDB's state has the elements' type: elements and state share a struct instead.
@@ -119,9 +121,7 @@ def reduce_(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope
 def _lambda_as(
     to: Translator, node: exp.Expression, bound: list[tuple[str, Type]], scope: Scope
 ) -> tuple[list[str], Value]:
-    values = {
-        given.name.lower(): Value(sql, kind) for given, (sql, kind) in zip(node.expressions, bound, strict=True)
-    }
+    values = {given.name.lower(): Value(sql, kind) for given, (sql, kind) in zip(node.expressions, bound, strict=True)}
     return [], to.value(node.this, scope.inner(values))
 
 
@@ -222,6 +222,17 @@ def concat_ws(to: Translator, node: Any, nodes: list[exp.Expression], scope: Sco
     return composed(f"concat_ws({', '.join(each.sql for each in (separator, *values))})", VARCHAR, (separator, *values))
 
 
+def array_join(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
+    """array_join(array, delimiter[, what stands for nulls]): without it nulls are left out."""
+    _expect(node, nodes, 2, 3)
+    array, delimiter, *null = to.values(nodes, scope)
+    each = Value("c_each", _array(array, node).type.of[0])
+    cell = casts.text(each, place(node))
+    cell = f"coalesce({cell}, {cast(null[0], VARCHAR).sql})" if null else cell
+    sql = f"array_to_string(list_transform({array.sql}, lambda c_each: {cell}), {cast(delimiter, VARCHAR).sql})"
+    return composed(sql, VARCHAR, (array, delimiter, *null))
+
+
 def row(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
     """ROW(a, b, ...)."""
     return operators.row_of(to.values(nodes, scope))
@@ -314,6 +325,7 @@ SPECIAL: dict[str, Handler] = {
     "concat": concat,
     "concat_ws": concat_ws,
     "row": row,
+    "array_join": array_join,
     "typeof": typeof,
     "json_extract": json_path,
     "json_extract_scalar": json_path,

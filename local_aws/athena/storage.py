@@ -44,7 +44,9 @@ class Storage:
     def _listed(self, bucket: str, prefix: str) -> list[tuple[str, Any]]:
         found = self._moto.call(lambda: moto_services.list_objects(bucket, prefix))
         if found is None:
-            reason = "The specified bucket does not exist (Service: Amazon S3; Status Code: 404; Error Code: NoSuchBucket)"
+            reason = (
+                "The specified bucket does not exist (Service: Amazon S3; Status Code: 404; Error Code: NoSuchBucket)"
+            )
             raise QueryError("HIVE_METASTORE_ERROR", f"{reason}: {bucket}")
         return found
 

@@ -143,7 +143,7 @@ def _parse(tokens: list[str], text: str) -> tuple[Type, list[str]]:
     if rest[:3] == ["with", "time", "zone"]:
         name, rest = f"{name} with time zone", rest[3:]
     if name in ("decimal", "numeric"):
-        precision, scale = (*numbers, *((38, 0), (0,), ())[min(len(numbers), 2)])
+        precision, scale = (list(numbers) + [38, 0][len(numbers) :])[:2]
         return decimal(precision, scale), rest
     if name not in _SPELLINGS:
         raise not_supported(f"know the type '{name}' in '{text}'")
