@@ -4,7 +4,7 @@ BIN    := .venv/bin
 RUN    := PYTHONPATH=. PYTHONDONTWRITEBYTECODE= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status audit chaos test test-compose lint format lock bench clean
+.PHONY: help setup demo up down status audit query chaos test test-compose lint format lock bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ status: setup  ## what runs, and whether the model bills
 
 audit: setup  ## does all add up? uploads against results, by the LABELS_* of the shell, else of `make up`
 	@[ -n "$$LABELS_FINAL_BUCKET" ] || . .local/up/aws.env; $(RUN) -m include.audit
+
+query: setup  ## ask the results of `make up` (NAME=images_with_label PARAMS="label=mug"; without NAME: which queries there are)
+	@[ -n "$$LABELS_FINAL_BUCKET" ] || . .local/up/aws.env; $(RUN) -m include.cli query $(NAME) $(foreach value,$(PARAMS),--param '$(value)')
 
 SEEDS ?= 100
 SEED_START ?= 1000

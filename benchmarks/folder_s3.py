@@ -1,8 +1,9 @@
-"""S3 as a folder: a bucket is a folder in it, a key a path. What planning an archive calls, and nothing over the wire."""
+"""S3 as a folder: a bucket is a folder in it, a key a path. What readers of results call, and nothing over the wire."""
 
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,18 +35,23 @@ class FolderS3:
             file.seek(first)
             return {"Body": io.BytesIO(file.read(last - first + 1)), "ETag": '"0"'}
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, **_conditions: Any) -> dict[str, Any]:
+    def put_object(self, *, Bucket: str, Key: str, Body: Any, **_conditions: Any) -> dict[str, Any]:
         path = self._folder / Bucket / Key
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(Body)
+        with path.open("wb") as file:
+            shutil.copyfileobj(io.BytesIO(Body) if isinstance(Body, bytes) else Body, file)
         return {"ETag": '"0"'}
+
+    def delete_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
+        self._path(Bucket, Key).unlink()
+        return {}
 
     def get_paginator(self, _operation: str) -> FolderS3:
         return self
 
     def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:
         bucket = self._folder / Bucket
-        for path in sorted(bucket.joinpath(Prefix).rglob("*.parquet")):
+        for path in sorted(path for path in bucket.joinpath(Prefix).rglob("*") if path.is_file()):
             size, modified = path.stat().st_size, datetime.fromtimestamp(path.stat().st_mtime, UTC)
             yield {"Contents": [{"Key": str(path.relative_to(bucket)), "Size": size, "LastModified": modified}]}
 

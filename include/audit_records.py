@@ -31,7 +31,7 @@ OUTCOMES: Final = "batches/outcomes/"
 STAGED: Final = "staged/"
 UNREADABLE: Final = "batches/unreadable/"
 RESULTS: Final = "results/image_labels/"
-FILE_LISTS: Final = "results/files/image_labels/"
+FILE_LISTS: Final = "results/image_labels/_symlink_format_manifest/"
 
 MISSING_CODES: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion", "NoSuchBucket"})
 # Objects in memory at a time while one is looked through: a batch may have 10,000 images.
@@ -170,7 +170,7 @@ def _of_batch(line: dict[str, Any], batch_id: str) -> Record:
 
 def visible_results(s3: Any, bucket: str) -> list[str]:
     """Keys of the Parquet files that queries see: those that a day's list names, and all of a day without one."""
-    there = [item.key for item in listed(s3, bucket, RESULTS)]
+    there = [item.key for item in listed(s3, bucket, RESULTS) if not item.key.startswith(FILE_LISTS)]
     seen = []
     lists = {item.key.removeprefix(FILE_LISTS).rpartition("/")[0]: item.key for item in listed(s3, bucket, FILE_LISTS)}
     for list_key in lists.values():

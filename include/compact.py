@@ -27,6 +27,9 @@ from include.parallel import in_parallel
 
 log = logging.getLogger(__name__)
 
+# Queries of a day with a thousand files are slow, and Delta's documentation of such lists advises against more
+# (https://docs.delta.io/presto-integration): so a day on which an archive is labelled is compacted before it is over.
+MANY_FILES: Final = 500
 # Longer than any query that may have begun with the small files: Athena ends one after half an hour
 # (https://docs.aws.amazon.com/athena/latest/ug/service-limits.html).
 GRACE: Final = timedelta(hours=6)
@@ -46,16 +49,17 @@ class Compaction:
 
 
 def days_to_compact(s3: Any, bucket: str, *, analysis: str, now: datetime, threads: int) -> list[str]:
-    """Days that are over and have at least two files of batches."""
+    """Days that are over and have at least two files of batches; a day that goes on, once it has very many."""
     files = visible_files(s3, bucket, analysis=analysis, threads=threads)
     batches = Counter(file.day for file in files if not file.is_merged)
-    return sorted(day for day, count in batches.items() if count > 1 and day < f"{now:%Y-%m-%d}")
+    today = f"{now:%Y-%m-%d}"
+    return sorted(day for day, count in batches.items() if count > (1 if day < today else MANY_FILES))
 
 
 def compact_day(s3: Any, bucket: str, *, analysis: str, day: str, threads: int) -> Compaction:
     """Merge the files of a day's batches; what came late to a merged day becomes a further merged file.
 
-    Takes the disk that the day's rows take uncompressed, and memory for some ten thousand images.
+    Takes the disk that the day's rows take uncompressed, and a gigabyte of memory, however many they are.
     """
     ensure_file_list(s3, bucket, analysis=analysis, day=day)
     files = visible_files(s3, bucket, analysis=analysis, threads=threads, days=[day])

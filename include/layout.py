@@ -16,8 +16,10 @@ IMAGES: Final = "images/"
 QUARANTINE: Final = "quarantine/"
 STAGED: Final = "staged/"
 IMAGE_LABELS: Final = "results/image_labels/"
-FILE_LISTS: Final = "results/files/image_labels/"
+# Where Athena, Trino and Redshift Spectrum look for lists of files by custom (https://docs.delta.io/presto-integration).
+FILE_LISTS: Final = "results/image_labels/_symlink_format_manifest/"
 RUNS: Final = "results/runs/"
+QUERIES: Final = "queries/"
 ARCHIVES: Final = "archives/"
 INDEX: Final = "index/"
 # Names the label index that readers use: the one object there that is written over.
@@ -181,6 +183,11 @@ def day_of(results_key: str) -> str:
 
 def run(*, day: str, run_id: str) -> str:
     return f"{RUNS}dt={day}/{_plain(run_id)}.parquet"
+
+
+def answer(query: str, *, day: str, run_id: str, suffix: str) -> str:
+    """What query_labels was answered; ``queries/results/`` beside them is Athena's own."""
+    return f"{QUERIES}{query}/dt={day}/{_plain(run_id)}.{suffix}"
 
 
 def inferred(run_id: str, batch_id: str = "") -> str:

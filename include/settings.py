@@ -113,13 +113,38 @@ class Settings(BaseSettings):
         description="re-encode images that the service refuses (format, size) as JPEG instead of rejecting them",
     )
 
+    # Questions to the results.
+    database: str = Field(
+        default="labels",
+        pattern=r"^[a-z0-9_]{1,255}$",
+        description="Glue database of the tables and views over results",
+    )
+    workgroup: str = Field(
+        default="labels",
+        pattern=r"^[a-zA-Z0-9._-]{1,128}$",
+        description="Athena workgroup; one that is there already is used as it is",
+    )
+    query_scan_limit_gb: float = Field(
+        default=10,
+        ge=0.01,
+        description="gigabytes that a query may scan before Athena stops it; each costs half a cent",
+    )
+    query_schedule: str = Field(
+        default="",
+        description="cron expression or preset of query_labels; empty: only by hand (read by the Dag file)",
+    )
+    queries: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("label_counts_by_day", "failures_by_reason", "cost_per_thousand_by_week"),
+        description="saved queries that query_labels answers where it is not told others, comma-separated",
+    )
+
     # An empty line in .env is a setting that is not made.
     @field_validator("monthly_budget_usd", "max_model_minutes", mode="before")
     @classmethod
     def _is_off(cls, value: Any) -> Any:
         return None if value == "" else value
 
-    @field_validator("allowed_buckets", "alerts", mode="before")
+    @field_validator("allowed_buckets", "alerts", "queries", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -21,6 +21,8 @@ _audit: Final = os.environ.get("LABELS_AUDIT_SCHEDULE", "@daily")
 AUDIT_SCHEDULE: Final = [LABELLED_IMAGES] if _audit == AFTER_EACH_RUN else _audit or None
 COMPACT_SCHEDULE: Final = os.environ.get("LABELS_COMPACT_SCHEDULE", "30 2 * * *") or None
 
+QUERY_SCHEDULE: Final = os.environ.get("LABELS_QUERY_SCHEDULE", "") or None
+
 # The library says which errors pass; Airflow only has to be told once.
 RETRY_POLICY: Final = ExceptionRetryPolicy(
     rules=[

@@ -36,7 +36,7 @@ CALLS: Final[dict[str, tuple[str, ...]]] = {
         "s3 PutObject labels/*.json",
         "s3 PutObject quarantine/*.error.json",
         "s3 PutObject results/image_labels/analysis=custom_labels/dt=#/#.parquet",
-        "s3 PutObject results/files/image_labels/analysis=custom_labels/dt=#/files.txt",
+        "s3 PutObject results/image_labels/_symlink_format_manifest/analysis=custom_labels/dt=#/files.txt",
         "s3 CopyObject images/*",
         "s3 CopyObject quarantine/*",
         "s3 DeleteObject inbox",

@@ -32,16 +32,16 @@ def test_an_original_that_is_gone_is_lost(finished: World) -> None:
 
 
 def test_rows_that_are_gone_are_lost(finished: World) -> None:
-    finished.theatre.s3.delete_object(**first(finished, "results/image_labels/"))
-    finished.theatre.s3.delete_object(**first(finished, "results/files/"))
+    finished.theatre.s3.delete_object(**first(finished, "results/image_labels/analysis="))
+    finished.theatre.s3.delete_object(**first(finished, "results/image_labels/_symlink_format_manifest/"))
     assert finished.verdict().lost != ()
 
 
 def test_rows_that_stand_twice_are_doubled(finished: World) -> None:
-    there = first(finished, "results/image_labels/")
+    there = first(finished, "results/image_labels/analysis=")
     again = there["Key"].replace(".parquet", "0.parquet")
     finished.theatre.s3.copy_object(Bucket=finished.final, Key=again, CopySource=there)
-    finished.theatre.s3.delete_object(**first(finished, "results/files/"))
+    finished.theatre.s3.delete_object(**first(finished, "results/image_labels/_symlink_format_manifest/"))
     assert finished.verdict().doubled != ()
 
 

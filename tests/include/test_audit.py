@@ -555,7 +555,7 @@ class TestResults:
         world.run()
         compact_day(world.s3, FINAL, analysis=ANALYSIS, day="2026-03-01", threads=1)
         remove_replaced(world.s3, FINAL, analysis=ANALYSIS, now=NOW + timedelta(days=1), threads=1)
-        (merged,) = world.keys("results/image_labels/")
+        (merged,) = world.keys("results/image_labels/analysis=")
         world.delete(merged)
         what = world.audit()
         assert "gone: every query of the day fails" in examples(what, "unreadable")[0]

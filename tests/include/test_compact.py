@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from include import compact as compact_module
 from include import layout, merge
 from include.compact import GRACE, Compaction, compact_day, days_to_compact, remove_replaced
 from include.file_lists import add_file, visible_files
@@ -19,6 +21,7 @@ from tests.include.memory_s3 import MODIFIED, Killed, MemoryS3
 from tests.include.samples import AWKWARD_KEYS, FINAL, MODEL_ARN, custom_label, image, outcome
 
 DAY = "2026-03-01"
+FILES = layout.IMAGE_LABELS + "analysis="
 NEXT_DAY = datetime(2026, 3, 2, 2, 30, tzinfo=UTC)
 LABELS = (custom_label("CAP", 99.1, (0.1, 0.2, 0.3, 0.4)), custom_label("CAP", 60.0), custom_label("WATCH", 2.0))
 
@@ -137,6 +140,18 @@ def test_only_days_that_are_over_and_have_several_files_are_compacted(s3: Memory
     assert days_to_compact(s3, FINAL, analysis=ANALYSIS, now=NEXT_DAY, threads=1) == []
 
 
+def test_a_day_that_goes_on_is_compacted_once_it_has_very_many_files(
+    s3: MemoryS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compact_module, "MANY_FILES", 2)
+    for name in "ab":
+        publish(s3, name * 16)
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert days_to_compact(s3, FINAL, analysis=ANALYSIS, now=noon, threads=1) == []
+    publish(s3, "c" * 16)
+    assert days_to_compact(s3, FINAL, analysis=ANALYSIS, now=noon, threads=1) == [DAY]
+
+
 def test_what_comes_late_is_seen_at_once_and_merged_by_itself(s3: MemoryS3) -> None:
     for name in "ab":
         publish(s3, name * 16)
@@ -182,7 +197,7 @@ def test_killed_at_any_call_each_row_is_seen_once_and_the_next_run_ends_it(after
         compact(s3)
         remove(s3)
         assert shown(s3) == before
-        assert len(s3.keys(FINAL, layout.IMAGE_LABELS)) == 1
+        assert len(s3.keys(FINAL, FILES)) == 1
     assert call > 8
 
 
@@ -282,7 +297,7 @@ def test_replaced_files_go_after_the_grace_and_nothing_else_does(s3: MemoryS3) -
     assert remove(s3, after=GRACE - timedelta(minutes=1)) == 0
     assert remove(s3) == 2
     assert remove(s3) == 0
-    assert s3.keys(FINAL, layout.IMAGE_LABELS) == sorted([half_way, *seen(s3)])
+    assert s3.keys(FINAL, FILES) == sorted([half_way, *seen(s3)])
 
 
 def test_days_from_before_there_were_lists_are_compacted_as_well(s3: MemoryS3) -> None:
@@ -293,3 +308,28 @@ def test_days_from_before_there_were_lists_are_compacted_as_well(s3: MemoryS3) -
     assert compact(s3).rows == 10
     assert shown(s3) == before
     assert remove(s3) == 2
+
+
+def test_readers_see_each_row_once_while_others_publish_and_compact(s3: MemoryS3) -> None:
+    published: list[str] = []
+
+    def publish_all() -> None:
+        for number in range(40):
+            publish(s3, f"{number:016x}", 2)
+            published.append(f"{number:016x}")
+
+    others = [
+        threading.Thread(target=publish_all),
+        *(threading.Thread(target=lambda: [compact(s3) for _ in range(25)]) for _ in range(2)),
+    ]
+    for other in others:
+        other.start()
+    looks = 0
+    while any(other.is_alive() for other in others) or not looks:
+        before = list(published)
+        seen_now = Counter(content(s3, seen(s3))["batch_id"].to_pylist()) if seen(s3) else Counter[str]()
+        assert {batch: seen_now[batch] for batch in before} == dict.fromkeys(before, 2)
+        assert set(seen_now.values()) <= {2}
+        looks += 1
+    compact(s3)
+    assert shown(s3).total() == 80

@@ -23,7 +23,7 @@ from tests.include.memory_s3 import MemoryS3
 from tests.include.samples import FINAL
 
 DAY = "2026-03-01"
-LIST = "results/files/image_labels/analysis=custom_labels/dt=2026-03-01/files.txt"
+LIST = layout.FILE_LISTS + "analysis=custom_labels/dt=2026-03-01/files.txt"
 
 
 def of_batch(name: str, *, day: str = DAY) -> str:
@@ -63,7 +63,7 @@ def s3() -> MemoryS3:
 def test_a_list_holds_a_uri_a_line_as_athena_reads_it(s3: MemoryS3) -> None:
     add(s3, put(s3, of_batch("b")))
     add(s3, put(s3, of_batch("a")))
-    assert s3.contents(FINAL, "results/files/") == {
+    assert s3.contents(FINAL, layout.FILE_LISTS) == {
         LIST: f"s3://{FINAL}/{of_batch('a')}\ns3://{FINAL}/{of_batch('b')}\n".encode()
     }
 
@@ -101,7 +101,7 @@ def test_days_without_a_list_get_one(s3: MemoryS3) -> None:
     assert ensure_file_lists(s3, FINAL, analysis="custom_labels", threads=2) == 1
     assert ensure_file_lists(s3, FINAL, analysis="custom_labels", threads=2) == 0
     assert seen(s3) == before
-    assert len(s3.keys(FINAL, "results/files/")) == 2
+    assert len(s3.keys(FINAL, layout.FILE_LISTS)) == 2
 
 
 def test_a_swap_shows_the_merged_file_alone(s3: MemoryS3) -> None:

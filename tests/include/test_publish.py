@@ -68,7 +68,7 @@ def run(s3: Any, settings: Settings, batch: Batch) -> PublishReport:
 
 def rows(s3: MemoryS3) -> list[dict[str, Any]]:
     """Every row of every Parquet file."""
-    files = s3.contents(FINAL, "results/image_labels/")
+    files = s3.contents(FINAL, "results/image_labels/analysis=")
     return [row for body in files.values() for row in pq.read_table(io.BytesIO(body)).to_pylist()]
 
 
@@ -146,7 +146,7 @@ class TestRows:
         told = image("a.jpg", minutes=-10 * 24 * 60)
         batch = inferred(s3, settings, ended(told))
         run(s3, settings, batch)
-        assert s3.keys(FINAL, "results/image_labels/") == [
+        assert s3.keys(FINAL, "results/image_labels/analysis=") == [
             f"results/image_labels/analysis=custom_labels/dt=2026-03-01/{batch.batch_id}.parquet"
         ]
 
@@ -154,7 +154,7 @@ class TestRows:
         two = [ended(image("a.jpg")), ended(image("b.jpg"), processed_at=NOW + timedelta(days=1))]
         batch = inferred(s3, settings, *two)
         run(s3, settings, batch)
-        assert [key.split("/")[3] for key in s3.keys(FINAL, "results/image_labels/")] == [
+        assert [key.split("/")[3] for key in s3.keys(FINAL, "results/image_labels/analysis=")] == [
             "dt=2026-03-01",
             "dt=2026-03-02",
         ]

@@ -30,6 +30,7 @@ COMMANDS = (
     ("audit",),
     ("reconcile",),
     ("doctor",),
+    ("query",),
 )
 
 

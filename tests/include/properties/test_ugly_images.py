@@ -132,7 +132,7 @@ def test_all_ugly_images_at_once_have_one_outcome_each_and_lie_in_one_place(s3: 
 
     assert (report.labelled, report.rejected, report.missing) == (len(ACCEPTED), len(REJECTED) + 1, 2)
     assert (report.pending, report.failed, report.skipped) == (0, 0, 0)
-    (results,) = s3.contents(FINAL, "results/image_labels/").values()
+    (results,) = s3.contents(FINAL, "results/image_labels/analysis=").values()
     rows = {row["source_key"]: row for row in pq.read_table(io.BytesIO(results)).to_pylist()}
     assert set(rows) == {each.key for each in batch.images}
     for key, row in rows.items():
