@@ -117,9 +117,8 @@ def merged_from(s3: Any, bucket: str, file: ResultFile) -> frozenset[str]:
         schema = pq.ParquetFile(RangedFile(s3, bucket, file.key, file.size_bytes)).schema_arrow
     except (pa.ArrowException, OSError) as err:
         raise ResultsError(
-            f"s3://{bucket}/{file.key} is no Parquet file of results ({err}): restore it; or take its line out of "
-            f"s3://{bucket}/{layout.file_list(analysis=file.analysis, day=file.day)}, then put its batches back as "
-            "docs/runbook.md says."
+            f"s3://{bucket}/{file.key} is no Parquet file of results ({err}): restore it; or delete it and put its batches "
+            "back, as docs/runbook.md says."
         ) from err
     names = (schema.metadata or {}).get(MERGED_FROM, b"").decode().splitlines()
     folder = layout.image_labels_of(analysis=file.analysis, day=file.day)
@@ -149,7 +148,7 @@ def _size(s3: Any, bucket: str, key: str) -> int:
     if found is None:
         raise ResultsError(
             f"s3://{bucket}/{key} is listed below {layout.FILE_LISTS} and is gone: no query of {layout.day_of(key)} works. "
-            "Restore it; or take its line out of the list, then put its batches back as docs/runbook.md says."
+            "Restore it, or put its batches back as docs/runbook.md says."
         )
     return int(found["ContentLength"])
 

@@ -21,6 +21,9 @@ FILE_LISTS: Final = "results/image_labels/_symlink_format_manifest/"
 RUNS: Final = "results/runs/"
 QUERIES: Final = "queries/"
 ARCHIVES: Final = "archives/"
+INDEX: Final = "index/"
+# Names the label index that readers use: the one object there that is written over.
+INDEX_POINTER: Final = f"{INDEX}latest.json"
 
 # Work in this order: what people wait for first.
 PRIORITY: Final = {"upload": 1, "manual": 1, "redrive": 2, "archive": 4}
@@ -200,3 +203,7 @@ def _plain(run_id: str) -> str:
 def model_state(project: str, version: str) -> str:
     """Version names are unique within their project only."""
     return f"state/model/{project}/{version}.json"
+
+
+def index_file(digest: str) -> str:
+    return f"{INDEX}{digest}.duckdb"

@@ -19,7 +19,7 @@ from botocore.loaders import Loader
 from local_aws import s3_operations
 from local_aws.wire import Request
 
-SERVICES = ("s3", "sqs", "rekognition")
+SERVICES = ("s3", "sqs", "rekognition", "athena")
 BATCHES = ("ChangeMessageVisibilityBatch", "DeleteMessageBatch", "SendMessageBatch")
 
 
@@ -31,7 +31,7 @@ def _member(about: str, default: Any, *, least: float | None = None, most: float
 class Fault:
     """One fault: what it matches, how often it strikes, and one effect. Build it with `parsed`."""
 
-    service: str = _member("s3, sqs or rekognition", "")
+    service: str = _member("s3, sqs, rekognition or athena", "")
     operation: str = _member("as the service calls it; * for every one", "*")
     key: str = _member("regular expression, found anywhere in the S3 key of the request", "")
 

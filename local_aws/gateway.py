@@ -21,7 +21,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 _CREDENTIAL_SCOPE = re.compile(r"Credential=[^/&,\s]+/\d{8}/([^/]+)/([^/]+)/aws4_request")
 
 # Requests without a signature are told apart by the prefix of X-Amz-Target.
-_TARGETS = {"RekognitionService": "rekognition", "AmazonSQS": "sqs"}
+_TARGETS = {"RekognitionService": "rekognition", "AmazonSQS": "sqs", "AmazonAthena": "athena"}
 
 ADMIN_PATH = "/_local_aws/"
 # In the `state` of a request's scope: closes its connection.

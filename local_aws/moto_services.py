@@ -49,6 +49,10 @@ class MotoServices:
         """Run `work` on moto's thread, between two requests."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    def call(self, work: Callable[[], _Result]) -> _Result:
+        """As `run`, from a thread that may wait."""
+        return self._thread.submit(work).result()
+
     async def reset(self) -> None:
         """Drop everything that any moto backend holds."""
         await self.run(_reset)
@@ -73,6 +77,28 @@ def read_object(bucket: str, key: str, version_id: str | None = None) -> tuple[b
     if found is None:
         return None
     return found.value, str(backend.get_bucket(bucket).region_name)
+
+
+def list_objects(bucket: str, prefix: str) -> list[tuple[str, FakeKey]] | None:
+    """Keys under a prefix with their objects, in order; None without such a bucket. Call it on moto's thread."""
+    if bucket not in s3_backends.bucket_accounts:
+        return None
+    keys = s3_backends[ACCOUNT_ID]["aws"].get_bucket(bucket).keys
+    found = ((key, keys.get(key)) for key in keys if key.startswith(prefix))
+    return sorted(((key, value) for key, value in found if isinstance(value, FakeKey)), key=lambda each: each[0])
+
+
+def find_object(bucket: str, key: str) -> FakeKey | None:
+    """An object's newest version; None without such a bucket or key. Call it on moto's thread."""
+    if bucket not in s3_backends.bucket_accounts:
+        return None
+    found: FakeKey | None = s3_backends[ACCOUNT_ID]["aws"].get_object(bucket, key)
+    return found
+
+
+def delete_object(bucket: str, key: str) -> None:
+    """Delete an S3 object without HTTP; call it on moto's thread."""
+    s3_backends[ACCOUNT_ID]["aws"].delete_object(bucket, key)
 
 
 def write_object(bucket: str, key: str, data: bytes) -> None:

@@ -16,6 +16,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from local_aws import queue_bridge, s3_conditions
 from local_aws.admin import Admin
+from local_aws.athena.account import AthenaAccount
+from local_aws.athena.executions import Executions
+from local_aws.athena.operations import athena_service
 from local_aws.faults import Faults
 from local_aws.gateway import CUT, Gateway, Receive, Scope, Send
 from local_aws.moto_services import ACCOUNT_ID, MotoServices
@@ -87,7 +90,9 @@ class Application:
         queues = Queues(ACCOUNT_ID, time.time, faults)
         account = Account(ACCOUNT_ID, self._settings, time.time)
         workers = VisionWorkers()
-        state = State(self._state_dir, moto, queues, account) if self._state_dir else None
+        athena = AthenaAccount(ACCOUNT_ID, time.time)
+        state = State(self._state_dir, moto, queues, account, athena) if self._state_dir else None
+        executions = Executions(athena, moto, state.changed if state else _nothing)
         trainer = Trainer(account, moto, workers, state.changed if state else _nothing)
         queue_bridge.install(queues, asyncio.get_running_loop())
         s3_conditions.install()
@@ -96,10 +101,12 @@ class Application:
             await moto.reset()
             queues.replace_all(())
             account.clear()
+            athena.clear()
             faults.clear()
 
         self._gateway = Gateway(
             {
+                "athena": athena_service(athena, executions, moto),
                 "sqs": sqs_service(queues),
                 "rekognition": rekognition_service(account, trainer, Detection(account, workers), workers),
             },
@@ -115,6 +122,7 @@ class Application:
         keeping = asyncio.ensure_future(state.keep(closing)) if state else None
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await asyncio.to_thread(executions.close)
         if keeping:
             # Not cancelled: a save that has begun is finished, and what came after its copy is saved by another.
             closing.set()

@@ -19,6 +19,7 @@ import moto
 from moto.backends import get_backend
 from moto.s3.models import s3_backends
 
+from local_aws.athena.account import AthenaAccount
 from local_aws.moto_services import MotoServices, loaded_backends
 from local_aws.rekognition.account import Account
 from local_aws.sqs.service import Queues
@@ -54,11 +55,14 @@ _READS = ("Describe", "Get", "List")
 class State:
     """Loads and saves the state of a server in `directory`."""
 
-    def __init__(self, directory: Path, moto_services: MotoServices, queues: Queues, account: Account) -> None:
+    def __init__(
+        self, directory: Path, moto_services: MotoServices, queues: Queues, account: Account, athena: AthenaAccount
+    ) -> None:
         self._path = directory / "state.pickle"
         self._moto = moto_services
         self._queues = queues
         self._account = account
+        self._athena = athena
         self._is_changed = False
         self._left_out: set[str] = set()
 
@@ -89,6 +93,8 @@ class State:
         _put_back(moto_kept)
         self._queues.replace_all(own_kept["queues"])
         self._account.restore(own_kept["rekognition"])
+        if "athena" in own_kept:  # not in what an earlier version saved
+            self._athena.restore(own_kept["athena"])
 
     async def keep(self, closing: asyncio.Event) -> None:
         """Save every few seconds when something changed, until `closing` is set and all is saved."""
@@ -105,7 +111,8 @@ class State:
         self._is_changed = False
         # The queues after S3: a message may then tell of an object too early, but no object is without its message.
         moto_pickle = await self._moto.run(self._pickle_moto)
-        own_pickle = pickle.dumps({"queues": self._queues.records(), "rekognition": self._account.kept()})
+        own = {"queues": self._queues.records(), "rekognition": self._account.kept(), "athena": self._athena.kept()}
+        own_pickle = pickle.dumps(own)
         await asyncio.to_thread(self._write, moto_pickle, own_pickle)
         return time.monotonic() - started
 

@@ -20,7 +20,14 @@ from local_stack.stack import Stack, StackError
 NAME: Final = "up"
 AIRFLOW_PORT: Final = 8080
 AWS_PORT: Final = 4599
-DAGS: Final = ("label_images", "stop_idle_model", "audit_images", "compact_labels")
+DAGS: Final = (
+    "label_images",
+    "stop_idle_model",
+    "audit_images",
+    "compact_labels",
+    "index_labels",
+    "query_labels",
+)
 console = Console(highlight=False)
 
 

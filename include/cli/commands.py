@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from include.cli import archives, audit, backlog, doctor, model, query, redrive, runs
+from include.cli import archives, audit, backlog, doctor, index, model, query, redrive, runs, search
 from include.cli.arguments import Paragraphs, add_json
 from include.cli.output import Answer, complain, say, warnings_shown
 from include.errors import LabellingError
 
 # Each has add(commands), which declares its commands.
-MODULES = (backlog, model, archives, runs, query, redrive, audit, doctor)
+MODULES = (backlog, model, archives, runs, query, search, index, redrive, audit, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

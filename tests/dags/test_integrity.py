@@ -28,7 +28,15 @@ from rekognition.sensors import RekognitionProjectVersionSensor
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
-IDS = {"audit_images", "backfill_archive", "compact_labels", "label_images", "query_labels", "stop_idle_model"}
+IDS = {
+    "audit_images",
+    "backfill_archive",
+    "compact_labels",
+    "index_labels",
+    "label_images",
+    "query_labels",
+    "stop_idle_model",
+}
 
 READ_A_FILE = """
 import sys, time

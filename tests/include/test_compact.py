@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -307,3 +308,28 @@ def test_days_from_before_there_were_lists_are_compacted_as_well(s3: MemoryS3) -
     assert compact(s3).rows == 10
     assert shown(s3) == before
     assert remove(s3) == 2
+
+
+def test_readers_see_each_row_once_while_others_publish_and_compact(s3: MemoryS3) -> None:
+    published: list[str] = []
+
+    def publish_all() -> None:
+        for number in range(40):
+            publish(s3, f"{number:016x}", 2)
+            published.append(f"{number:016x}")
+
+    others = [
+        threading.Thread(target=publish_all),
+        *(threading.Thread(target=lambda: [compact(s3) for _ in range(25)]) for _ in range(2)),
+    ]
+    for other in others:
+        other.start()
+    looks = 0
+    while any(other.is_alive() for other in others) or not looks:
+        before = list(published)
+        seen_now = Counter(content(s3, seen(s3))["batch_id"].to_pylist()) if seen(s3) else Counter[str]()
+        assert {batch: seen_now[batch] for batch in before} == dict.fromkeys(before, 2)
+        assert set(seen_now.values()) <= {2}
+        looks += 1
+    compact(s3)
+    assert shown(s3).total() == 80

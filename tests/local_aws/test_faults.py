@@ -394,7 +394,7 @@ def test_a_model_cannot_stop_after_no_calls(aws: LocalAws, model: Model, calls: 
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        ({}, "service: '' is none of s3, sqs, rekognition"),
+        ({}, "service: '' is none of s3, sqs, rekognition, athena"),
         ({"service": "ec2", "error": "X"}, "service: 'ec2' is none of"),
         ({"service": "s3", "operation": "PutObjekt", "error": "X"}, "operation: s3 has no PutObjekt"),
         ({"service": "s3"}, "one effect, not none"),
