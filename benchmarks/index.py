@@ -1,9 +1,9 @@
 """The label index: 10,000,000 labels of 1,250,000 images built, refreshed by a hundredth, and searched.
 
-The results are Parquet files in a folder, served by a stand-in for S3 that costs next to nothing; names are skewed as in life, the
-most frequent one is on almost half of the images. Building, refreshing and searching run in processes of their own. Goals: a page
-of a label and of two labels within 50 ms, facets within 200 ms (medians; the first time is told, too), built in less than 1 GB of
-memory, and a refresh takes a quarter of the time at most.
+The results are Parquet files in a folder, served by a stand-in for S3 that costs next to nothing. Names are skewed as in life:
+the most frequent one is on almost half of the images. Building, refreshing and searching run in processes of their own. Goals: a
+page of a label and of two labels within 50 ms, facets within 200 ms (medians; the first time is told, too), built in less than
+1 GB of memory, and a refresh takes a quarter of that time at most.
 """
 
 from __future__ import annotations

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from include.errors import TerminalError
 from include.file_lists import ResultFile
 from include.index import database
+from include.index.database import insert, one, run
 from include.index.rows import Batch, label_ids
 
 if TYPE_CHECKING:
@@ -26,78 +26,86 @@ UNSORTED_SHARE: Final = 0.2
 
 # As the view latest_labels has it: the greatest (event_time, processed_at, batch_id). What is still the same is told apart by
 # its content, so that the order of reading has no say.
-NEWEST_FIRST: Final = """
-    event_time DESC NULLS LAST, processed_at DESC NULLS LAST, batch_id DESC NULLS LAST, hash(images) DESC
-"""
+VERSION: Final = """row(
+    coalesce({row}.event_time, '-infinity'), coalesce({row}.processed_at, '-infinity'), coalesce({row}.batch_id, ''), hash({row})
+)"""
 
 
 class IndexWrongError(TerminalError):
     """Raised when an index that was just made does not add up: it is not published."""
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
-    """``rows`` were read; they brought or renewed ``images`` images."""
-
-    rows: int
-    images: int
-
-
-def add_rows(con: duckdb.DuckDBPyConnection, batches: Iterable[Batch], files: Sequence[ResultFile]) -> Added:
-    """Take up every row of these files. Rows that are known already change nothing."""
+def add_rows(con: duckdb.DuckDBPyConnection, batches: Iterable[Batch], files: Sequence[ResultFile]) -> int:
+    """Take up every row of these files; how many there were. Rows that are known already change nothing."""
     if not files:
-        return Added(0, 0)
-    first = one(con, "SELECT coalesce(max(rowid), -1) + 1 FROM images")
+        return 0
+    before = one(con, "SELECT count(*) FROM labels")
+    # Rows of a new index go where they belong, and need not be written twice. To others they come once it is known which are new.
+    has_images = bool(one(con, "SELECT count(*) FROM images"))
+    table = "fresh" if has_images else "images"
+    run(con, "CREATE OR REPLACE TEMP TABLE fresh AS FROM images LIMIT 0")
     rows = dict.fromkeys(files, 0)
     names: dict[str, set[str]] = {}
     # One commit each: until then DuckDB holds on to the Arrow memory.
     for batch in batches:
-        con.register("incoming", batch.table)
-        con.execute("INSERT INTO images FROM incoming")
-        con.unregister("incoming")
+        insert(con, table, batch.table)
         rows[batch.file] += batch.table.num_rows
         names.setdefault(batch.file.analysis, set()).update(batch.names)
-    before = one(con, "SELECT count(*) FROM labels")
-    changed = _keep_the_newest(con, first)
-    deleted = before - one(con, "SELECT count(*) FROM labels")
     _name(con, names)
-    con.execute(
-        """
+    _keep_the_newest(con, table)
+    if has_images:
+        _replace_older(con)
+    deleted = before - one(con, "SELECT count(*) FROM labels")
+    run(
+        con,
+        f"""
         INSERT INTO labels
         SELECT n.label, came_at, id, l.confidence, l.passes, l.best
-        FROM (SELECT analysis, came_at, id, unnest(labels) AS l FROM images WHERE rowid >= ?) AS i
+        FROM (SELECT analysis, came_at, id, unnest(labels) AS l FROM {table}) AS i
         JOIN names AS n ON n.analysis = i.analysis AND n.name = l.name
         ORDER BY n.label, came_at DESC, id DESC
         """,
-        [first],
     )
-    if before:
+    if has_images:
+        run(con, "INSERT INTO images FROM fresh")
         added = one(con, "SELECT count(*) FROM labels") - before + deleted
-        con.execute("UPDATE facts SET unsorted = unsorted + ?", [added + deleted])
+        run(con, "UPDATE facts SET unsorted = unsorted + ?", [added + deleted])
+    run(con, "DROP TABLE fresh")
     roll_up(con)
     index_images(con)
-    con.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", [(*_row(file), count) for file, count in rows.items()])
-    return Added(sum(rows.values()), changed)
+    _note(con, rows)
+    return sum(rows.values())
 
 
-def _keep_the_newest(con: duckdb.DuckDBPyConnection, first: int) -> int:
-    """Of images with several rows, leave the newest; rows from ``first`` on are new. How many images are new or renewed."""
-    con.execute(
+def _keep_the_newest(con: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Of newly read rows of one image, leave the newest."""
+    version = VERSION.format(row=table)
+    run(
+        con,
         f"""
-        CREATE OR REPLACE TEMP TABLE outdated AS
-        WITH twice AS (
-            SELECT id FROM images WHERE id IN (SELECT id FROM images WHERE rowid >= $first) GROUP BY id HAVING count(*) > 1
-        ), placed AS (
-            SELECT id, rowid AS position, row_number() OVER (PARTITION BY id ORDER BY {NEWEST_FIRST}, rowid) AS place
-            FROM images WHERE id IN (FROM twice)
+        DELETE FROM {table} WHERE rowid IN (
+            SELECT position FROM (
+                SELECT rowid AS position, row_number() OVER (PARTITION BY id ORDER BY {version} DESC, rowid) AS place
+                FROM {table} WHERE id IN (SELECT id FROM {table} GROUP BY id HAVING count(*) > 1)
+            ) WHERE place > 1
         )
-        SELECT id, position FROM placed WHERE place > 1
         """,
-        {"first": first},
     )
-    con.execute("DELETE FROM labels WHERE image IN (SELECT id FROM outdated WHERE position < ?)", [first])
-    con.execute("DELETE FROM images WHERE rowid IN (SELECT position FROM outdated)")
-    return one(con, "SELECT count(*) FROM images WHERE rowid >= ?", [first])
+
+
+def _replace_older(con: duckdb.DuckDBPyConnection) -> None:
+    """Of newly read rows, leave those that are newer than what there is, and delete what they replace."""
+    version_now, version_then = VERSION.format(row="fresh"), VERSION.format(row="images")
+    run(
+        con,
+        f"""
+        DELETE FROM fresh WHERE id IN (
+            SELECT id FROM fresh JOIN images USING (id) WHERE {version_now} <= {version_then}
+        );
+        DELETE FROM labels WHERE image IN (SELECT id FROM fresh);
+        DELETE FROM images WHERE id IN (SELECT id FROM fresh);
+        """,
+    )
 
 
 def _name(con: duckdb.DuckDBPyConnection, names: Mapping[str, Collection[str]]) -> None:
@@ -106,20 +114,21 @@ def _name(con: duckdb.DuckDBPyConnection, names: Mapping[str, Collection[str]]) 
             {"name": pa.array(found, pa.string()), "label": pa.array(label_ids(analysis, [*found]), pa.uint64())}
         )
         con.register("incoming", known)
-        con.execute(
-            "INSERT INTO names SELECT ?, label, name, 0, 0 FROM incoming ANTI JOIN names USING (label)", [analysis]
+        run(
+            con, "INSERT INTO names SELECT ?, label, name, 0, 0 FROM incoming ANTI JOIN names USING (label)", [analysis]
         )
         con.unregister("incoming")
 
 
 def index_images(con: duckdb.DuckDBPyConnection) -> None:
     """A page's images lie here and there. Made once all rows are in: kept up meanwhile, it would be written again and again."""
-    con.execute("CREATE INDEX IF NOT EXISTS images_by_id ON images (id)").fetchall()
+    run(con, "CREATE INDEX IF NOT EXISTS images_by_id ON images (id)")
 
 
 def roll_up(con: duckdb.DuckDBPyConnection) -> None:
     """Count again what facets show: a second for ten million labels, and no way to drift away from them."""
-    con.execute(
+    run(
+        con,
         """
         DELETE FROM label_days;
         INSERT INTO label_days
@@ -135,7 +144,7 @@ def roll_up(con: duckdb.DuckDBPyConnection) -> None:
             FROM names JOIN label_days AS l USING (label) GROUP BY ALL ORDER BY name, analysis;
         DELETE FROM names;
         INSERT INTO names FROM counted;
-        """
+        """,
     )
 
 
@@ -143,26 +152,29 @@ def take_over(con: duckdb.DuckDBPyConnection, merged: ResultFile, keys: Collecti
     """Note that a merged file holds the rows of files that are in the index: nothing of it has to be read."""
     known = ", ".join("?" * len(keys))
     rows = one(con, f"SELECT coalesce(sum(rows), 0) FROM files WHERE key IN ({known})", [*keys])
-    con.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?)", [*_row(merged), rows]).fetchall()
+    _note(con, {merged: rows})
 
 
 def forget_files(con: duckdb.DuckDBPyConnection, keys: Collection[str]) -> None:
-    con.execute(f"DELETE FROM files WHERE key IN ({', '.join('?' * len(keys))})", [*keys]).fetchall()
+    run(con, f"DELETE FROM files WHERE key IN ({', '.join('?' * len(keys))})", [*keys])
 
 
 def covered(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Sizes of the files of results that are in the index, by key."""
-    return dict(con.execute("SELECT key, size_bytes FROM files").fetchall())
+    return dict(run(con, "SELECT key, size_bytes FROM files"))
 
 
-def _row(file: ResultFile) -> tuple[str, int, str, str]:
-    return file.key, file.size_bytes, file.analysis, file.day
-
-
-def one(con: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] | None = None) -> int:
-    """The one number that a query answers with."""
-    ((found,),) = con.execute(query, values).fetchall()
-    return int(found)
+def _note(con: duckdb.DuckDBPyConnection, rows: Mapping[ResultFile, int]) -> None:
+    noted = pa.table(
+        {
+            "key": [file.key for file in rows],
+            "size_bytes": [file.size_bytes for file in rows],
+            "analysis": [file.analysis for file in rows],
+            "day": [file.day for file in rows],
+            "rows": [*rows.values()],
+        }
+    )
+    insert(con, "files", noted)
 
 
 def needs_sorting(con: duckdb.DuckDBPyConnection) -> bool:
@@ -173,14 +185,14 @@ def write_sorted(index: Path, path: Path, *, spill: Path) -> None:
     """The same index as a new file: its labels in one order, and without the holes that deleted rows left."""
     with closing(database.create(path, spill=spill)) as con:
         quoted = str(index).replace("'", "''")
-        con.execute(f"ATTACH '{quoted}' AS old (READ_ONLY)")
+        run(con, f"ATTACH '{quoted}' AS old (READ_ONLY)")
         for table, order in (
             ("images", ""),
             ("labels", "ORDER BY label, came_at DESC, image DESC"),
             ("names", ""),
             ("files", ""),
         ):
-            con.execute(f"INSERT INTO {table} FROM old.{table} {order}").fetchall()
+            run(con, f"INSERT INTO {table} FROM old.{table} {order}")
         roll_up(con)
         index_images(con)
 

@@ -11,8 +11,11 @@ bytes as bounds. Two of a million labels are taken for one another with a probab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
 
 from include.errors import TerminalError
 from include.index.rows import INCOMING
@@ -49,10 +52,10 @@ def create(path: Path, *, spill: Path) -> duckdb.DuckDBPyConnection:
     """
     con = _connect(path, _builder(spill))
     con.register("incoming", INCOMING.empty_table())
-    con.execute("CREATE TABLE images AS FROM incoming")
+    run(con, "CREATE TABLE images AS FROM incoming")
     con.unregister("incoming")
-    con.execute(TABLES)
-    con.execute("INSERT INTO facts VALUES (?, 0)", [SCHEMA_VERSION])
+    run(con, TABLES)
+    run(con, "INSERT INTO facts VALUES (?, 0)", [SCHEMA_VERSION])
     return con
 
 
@@ -71,6 +74,25 @@ def scratch(spill: Path) -> duckdb.DuckDBPyConnection:
     return _connect(":memory:", _builder(spill))
 
 
+def run(con: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    """Ask, or do, to the end: DuckDB takes nothing else on a connection until all rows of an answer have been read."""
+    found: list[tuple[Any, ...]] = con.execute(query, values).fetchall()
+    return found
+
+
+def one(con: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] | None = None) -> int:
+    """The one number that a query answers with."""
+    ((found,),) = run(con, query, values)
+    return int(found)
+
+
+def insert(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    """Arrow rows with a table's columns, in their order."""
+    con.register("incoming", rows)
+    run(con, f"INSERT INTO {table} FROM incoming")
+    con.unregister("incoming")
+
+
 def _builder(spill: Path) -> dict[str, Any]:
     return {
         "threads": THREADS,
@@ -85,16 +107,17 @@ def _checked(path: Path, config: dict[str, Any], *, read_only: bool) -> duckdb.D
 
     try:
         con = _connect(path, config, read_only=read_only)
-        found = con.execute("SELECT schema_version FROM facts").fetchone()
+        found = run(con, "SELECT schema_version FROM facts")
     except duckdb.Error as err:
         raise IndexUnusableError(
             f"{path} is no label index that DuckDB {duckdb.__version__} can open ({err}). Delete it and fetch it again; if that "
             "does not help: python -m include.cli index build."
         ) from err
-    if found != (SCHEMA_VERSION,):
+    if found != [(SCHEMA_VERSION,)]:
         con.close()
+        version = found[0][0] if found else None
         raise IndexUnusableError(
-            f"{path} is a label index of version {found[0] if found else None}, and this program reads version {SCHEMA_VERSION}. "
+            f"{path} is a label index of version {version}, and this program reads version {SCHEMA_VERSION}. "
             "Run the same release everywhere, then: python -m include.cli index build."
         )
     return con

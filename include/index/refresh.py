@@ -145,7 +145,7 @@ def _make(
                 for merged, keys in plan.taken_over.items():
                     build.take_over(con, merged, keys)
                 build.forget_files(con, plan.no_longer)
-            added = build.add_rows(con, read_rows(s3, bucket, to_read, threads=threads), to_read)
+            rows = build.add_rows(con, read_rows(s3, bucket, to_read, threads=threads), to_read)
             is_to_be_sorted = build.needs_sorting(con)
         if is_to_be_sorted:
             unsorted, path = path, work / "sorted.duckdb"
@@ -154,13 +154,13 @@ def _make(
             build.check(con)
             if verify:
                 _verify(s3, bucket, con, visible, spill, threads)
-            images, labels = (build.one(con, f"SELECT count(*) FROM {table}") for table in ("images", "labels"))
+            images, labels = (database.one(con, f"SELECT count(*) FROM {table}") for table in ("images", "labels"))
     except duckdb.Error as err:
         raise TransientError(
             f"DuckDB failed while the label index was made ({err}). Readers keep the one before. Is there "
             f"room below {work.parent}?"
         ) from err
-    return _Made(path, images, labels, len(to_read), added.rows, is_built_anew=plan is None)
+    return _Made(path, images, labels, len(to_read), rows, is_built_anew=plan is None)
 
 
 def _of_base(

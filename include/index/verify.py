@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from include.index import database
 from include.index.rows import Batch
@@ -47,16 +47,18 @@ def differences(index: duckdb.DuckDBPyConnection, batches: Iterable[Batch], *, s
     """
     in_index = _by_day(index, "SELECT came_at, len(labels) AS labels, hash(images) AS digest FROM images")
     with closing(database.scratch(spill)) as con:
-        con.execute(
+        database.run(
+            con,
             "CREATE TABLE seen (id UBIGINT, came_at TIMESTAMP, version STRUCT(a TIMESTAMP, b TIMESTAMP, c VARCHAR, d UBIGINT), "
-            "labels BIGINT)"
-        ).fetchall()
+            "labels BIGINT)",
+        )
         for batch in batches:
             con.register("incoming", batch.table)
-            con.execute(
+            database.run(
+                con,
                 "INSERT INTO seen SELECT id, came_at, {'a': coalesce(event_time, '-infinity'), 'b': coalesce(processed_at, "
-                "'-infinity'), 'c': coalesce(batch_id, ''), 'd': hash(incoming)}, len(labels) FROM incoming"
-            ).fetchall()
+                "'-infinity'), 'c': coalesce(batch_id, ''), 'd': hash(incoming)}, len(labels) FROM incoming",
+            )
             con.unregister("incoming")
         in_results = _by_day(
             con,
@@ -72,5 +74,5 @@ def differences(index: duckdb.DuckDBPyConnection, batches: Iterable[Batch], *, s
 
 
 def _by_day(con: duckdb.DuckDBPyConnection, rows: str) -> dict[date, tuple[int, int, str]]:
-    found: list[tuple[Any, ...]] = con.execute(_DAYS.format(rows=rows)).fetchall()
+    found = database.run(con, _DAYS.format(rows=rows))
     return {day: (images, labels, checksum) for day, images, labels, checksum in found}

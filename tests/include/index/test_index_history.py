@@ -75,7 +75,7 @@ def content(s3: MemoryS3, folder: Path) -> list[list[tuple[Any, ...]]]:
         return [con.execute(query).fetchall() for query in CONTENT]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(steps)
 def test_any_history_of_refreshes_ends_with_what_one_build_makes(history: list[tuple[str, str, list[Any]]]) -> None:
     s3 = MemoryS3(FINAL)
