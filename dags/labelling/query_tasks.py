@@ -99,7 +99,7 @@ def keep(name: str, query_id: str) -> dict[str, Any]:
     )
     screen = io.StringIO()
     console(screen).print(as_table(kept.head.schema, rows_of([kept.head])))
-    log.info("%s: %s rows, the first of them:\n%s", name, f"{kept.rows:,}", screen.getvalue())
+    log.info("%s: %s rows; the first of them:\n%s", name, f"{kept.rows:,}", screen.getvalue().rstrip())
     log.info("All of them: s3://%s/%s, .parquet beside it; $%.5f", settings.final_bucket, kept.csv_key, done.cost_usd)
     return {"csv": kept.csv_key, "parquet": kept.parquet_key, "rows": kept.rows, "cost_usd": done.cost_usd}
 

@@ -31,7 +31,10 @@ def show(done: Done, batches: Iterable[pa.RecordBatch], *, form: str, out: Path 
     each = iter(batches)
     first = next(each)
     rows = rows_of([first], each)
-    spent = f"{done.milliseconds / 1e3:.1f} s, {done.scanned_bytes / 1e6:,.1f} MB read: ${done.cost_usd:.5f}"
+    scanned = (
+        f"{done.scanned_bytes / 1e6:,.1f} MB" if done.scanned_bytes >= 1e6 else f"{done.scanned_bytes / 1e3:.1f} kB"
+    )
+    spent = f"{done.milliseconds / 1e3:.1f} s, {scanned} read: ${done.cost_usd:.5f}"
     facts = {
         "query": done.name,
         "query_id": done.query_id,
@@ -45,7 +48,7 @@ def show(done: Done, batches: Iterable[pa.RecordBatch], *, form: str, out: Path 
         return _json(first.schema, rows, facts, out)
     with _target(out) as target:
         count, formulas = _write_csv(target, first.schema, rows)
-    said = [f"{count:,} rows; {spent}."]
+    said = [f"{_counted(count)}; {spent}."]
     if formulas:
         said.append(f"{formulas:,} texts begin as formulas do: a spreadsheet is to import these columns as text.")
     if out is None:
@@ -71,8 +74,12 @@ def as_table(schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> Table:
 def _for_people(schema: pa.Schema, rows: Iterator[tuple[Any, ...]], spent: str) -> Answer:
     shown = list(islice(rows, MOST_SHOWN))
     has_more = next(rows, None) is not None
-    count = f"The first {MOST_SHOWN:,} rows; --format csv has all" if has_more else f"{len(shown):,} rows"
+    count = f"The first {MOST_SHOWN:,} rows; --format csv has all" if has_more else _counted(len(shown))
     return Answer({}, [as_table(schema, shown), line(""), line(f"{count}; {spent}.")])
+
+
+def _counted(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 def _is_number(arrow: pa.DataType) -> bool:

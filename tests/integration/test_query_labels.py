@@ -31,7 +31,7 @@ def test_answers_are_kept_with_their_types_and_shown(dags: DagRunner, world: Wor
         kept = answers(world, query)
         table = pq.read_table(io.BytesIO(kept["parquet"]))
         assert kept["csv"].decode().count("\n") == table.num_rows + 1
-        assert f"{query}: {table.num_rows} rows, the first of them:" in ended.log
+        assert f"{query}: {table.num_rows} rows; the first of them:" in ended.log
     counts = pq.read_table(io.BytesIO(answers(world, "label_counts_by_day")["parquet"]))
     assert counts.num_rows > 0
     assert counts.schema.field("images").type == pa.int64()

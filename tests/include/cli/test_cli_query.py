@@ -98,7 +98,7 @@ def test_an_answer_ends_with_what_it_cost(results: Account) -> None:
     assert said.status == 0, said.err
     assert "it's =odd" in said.out.split("\n")[1]
     assert said.out.split("\n")[-2].startswith("3 rows; ")
-    assert said.out.endswith("MB read: $0.00005.\n")
+    assert said.out.endswith("kB read: $0.00005.\n")
 
 
 def test_a_script_gets_typed_rows(results: Account) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
 import pytest
 
+from include.compact import compact_day
 from include.queries import saved
+from include.schema import ANALYSIS
 from tests.include.queries.conftest import Analyst
-from tests.include.queries.sample_results import ODD, at
+from tests.include.queries.sample_results import ODD, RESULTS, at, put_results
 
 TODAY = date(2026, 3, 3)
 NOON = {day: at(day).replace(tzinfo=None) for day in (1, 2, 3)}
@@ -150,3 +153,25 @@ def test_only_the_days_that_are_asked_for_are_read(analyst: Analyst) -> None:
 
     assert scanned("2026-03-04") == 0
     assert 0 < scanned("2026-03-03") < scanned("2026-03-01")
+
+
+def test_a_day_of_many_files_answers_the_same_as_one_that_was_compacted(an_analyst: Callable[[str], Analyst]) -> None:
+    analyst = an_analyst("compacted")
+    for number, each in enumerate(RESULTS):
+        batch_id = f"batch-{number:02d}"
+        put_results(analyst.s3, analyst.settings, [each | {"batch_id": batch_id}], batch_id=batch_id)
+    analyst.set_up()
+    names = ("images_with_label", "thresholds_what_if", "images_never_labelled")
+    asked = [saved.find(name).bind(values, today=TODAY) for name in names for values, _ in ANSWERS[name]]
+
+    def answers() -> list[Any]:
+        return [analyst.ask(bound.sql, *bound.literals) for bound in asked]
+
+    before = answers()
+    for day in (1, 2, 3):
+        done = compact_day(
+            analyst.s3, analyst.settings.final_bucket, analysis=ANALYSIS, day=f"2026-03-0{day}", threads=2
+        )
+        assert (done.files_after, done.unreadable) == (1, ())
+    assert answers() == before
+    assert len(before[0]) == 3
