@@ -61,7 +61,7 @@ class Engine:
         if kind.sub == "EXECUTE":
             sql, parameters = self._executed(sql, parameters)
             kind = kind_of(sql) or kind
-        if kind.sub not in ("PREPARE", "EXPLAIN"):
+        if kind.type == "DML" or kind.sub == "CREATE_TABLE_AS_SELECT":
             sql = with_parameters(sql, parameters)
         try:
             return self._dispatch(kind, sql)
@@ -76,7 +76,7 @@ class Engine:
             self.connection.interrupt()
 
     def _dispatch(self, kind: Kind, sql: str) -> Result:
-        words = Words(sql)
+        words = Words(sql, hive=kind.type != "DML" and kind.sub not in ("CREATE_VIEW", "PREPARE"))
         if kind.sub == "SELECT":
             return self._select(sql)
         writes = {"CREATE_TABLE_AS_SELECT": storing.create_as, "INSERT": storing.insert, "UNLOAD": storing.unload}
