@@ -209,5 +209,6 @@ def _check_range(shape: Shape, value: float, path: str, problems: list[Problem])
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """The models' patterns are Java's; Python has no \\p classes, the nearest are \\w, \\d and \\s."""
+    """The models' patterns are Java's; Python has no \\p classes, the nearest are \\w, \\d and \\s, and no surrogates."""
+    pattern = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
     return re.compile(pattern.replace(r"\p{L}", r"\w").replace(r"\p{N}", r"\d").replace(r"\p{Z}", r"\s"))
