@@ -134,9 +134,10 @@ def _merge(paths: Sequence[Path], target: Path, keys: Sequence[str], folder: Pat
 def remove_replaced(s3: Any, bucket: str, *, analysis: str, now: datetime, threads: int) -> int:
     """Delete the files whose rows a merged file has shown for hours, and merged files that were never shown; how many."""
     there = _modified(s3, bucket, f"{layout.IMAGE_LABELS}analysis={analysis}/")
+    shown = visible_files(s3, bucket, analysis=analysis, threads=threads)
+    # Looked at once they have been read: what is swapped in between has not been shown for hours.
     lists = _modified(s3, bucket, f"{layout.FILE_LISTS}analysis={analysis}/")
     settled = {layout.day_of(key) for key, modified in lists.items() if modified < now - GRACE}
-    shown = visible_files(s3, bucket, analysis=analysis, threads=threads, days=settled)
     seen = {file.key for file in shown}
     hidden = {key for key in there if layout.day_of(key) in settled and key not in seen}
     days = {layout.day_of(key) for key in hidden}

@@ -333,3 +333,35 @@ def test_readers_see_each_row_once_while_others_publish_and_compact(s3: MemoryS3
         looks += 1
     compact(s3)
     assert shown(s3).total() == 80
+
+
+class Lasting(MemoryS3):
+    """Objects have the time at which they were written; something else happens at a listing."""
+
+    def __init__(self) -> None:
+        super().__init__(FINAL)
+        self.now = MODIFIED
+        self.modified: dict[str, datetime] = {}
+        self.meanwhile: dict[str, Any] = {}
+
+    def put_object(self, **options: Any) -> dict[str, Any]:
+        self.modified[options["Key"]] = self.now
+        return super().put_object(**options)
+
+    def paginate(self, **options: Any) -> Any:
+        for page in super().paginate(**options):
+            for item in page.get("Contents", []):
+                item["LastModified"] = self.modified[item["Key"]]
+            yield page
+        self.meanwhile.pop(options["Prefix"], lambda: None)()
+
+
+@pytest.mark.parametrize("listing", [layout.IMAGE_LABELS, layout.FILE_LISTS])
+def test_files_that_another_one_replaces_meanwhile_stay_for_those_who_read_them(listing: str) -> None:
+    s3 = Lasting()
+    being_read = [publish(s3, name * 16) for name in "ab"]
+    s3.now += timedelta(hours=14)
+    s3.meanwhile[f"{listing}analysis={ANALYSIS}/"] = lambda: compact(s3)
+    assert remove(s3, after=timedelta(hours=14)) == 0
+    assert [layout.is_merged(key) for key in seen(s3)] == [True]
+    assert {*being_read} < {*s3.keys(FINAL, FILES)}
