@@ -365,3 +365,14 @@ def test_files_that_another_one_replaces_meanwhile_stay_for_those_who_read_them(
     assert remove(s3, after=timedelta(hours=14)) == 0
     assert [layout.is_merged(key) for key in seen(s3)] == [True]
     assert {*being_read} < {*s3.keys(FINAL, FILES)}
+
+
+def test_a_merged_file_that_somebody_may_be_about_to_show_stays() -> None:
+    s3 = Interrupting()
+    for name in "ab":
+        publish(s3, name * 16)
+    s3.meanwhile = lambda: remove(s3)
+    before = shown(s3)
+    compact(s3)
+    assert shown(s3) == before
+    assert remove(s3) == 2
