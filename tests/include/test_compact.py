@@ -288,6 +288,43 @@ def test_a_file_of_a_newer_version_is_not_cut_down(s3: MemoryS3) -> None:
     assert key_of("a" * 16) in seen(s3)
 
 
+def with_a_newer_field(table: pa.Table) -> pa.Table:
+    labels = table["labels"].combine_chunks()
+    fields = labels.values.flatten()
+    names = [*(field.name for field in labels.type.value_type), "polygon"]
+    newer = pa.StructArray.from_arrays([*fields, pa.array(["text"] * len(labels.values))], names=names)
+    return table.drop_columns("labels").append_column("labels", pa.ListArray.from_arrays(labels.offsets, newer))
+
+
+def test_labels_of_a_newer_version_are_not_cut_down(s3: MemoryS3) -> None:
+    newer = publish(s3, "a" * 16, table=with_a_newer_field(image_labels_table(rows("a" * 16, 5))))
+    for name in "bc":
+        publish(s3, name * 16)
+    done = compact(s3)
+    assert done.rows == 10
+    assert "labels.polygon" in done.unreadable[0]
+    assert newer in seen(s3)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"source_key": pa.array([], pa.string())}),
+        image_labels_table(rows("a" * 16, 5)).append_column("etag", pa.array(["twice"] * 5)),
+    ],
+    ids=["no columns and no rows", "a column twice"],
+)
+def test_another_ones_file_keeps_no_day_from_being_compacted(s3: MemoryS3, table: pa.Table) -> None:
+    for name in "abc":
+        publish(s3, name * 16)
+    body = io.BytesIO()
+    pq.write_table(table, body)
+    s3.put_object(Bucket=FINAL, Key=key_of("a" * 16), Body=body.getvalue())
+    done = compact(s3)
+    assert done.rows == 10
+    assert [key_of("a" * 16) in each for each in done.unreadable] == [True]
+
+
 def test_replaced_files_go_after_the_grace_and_nothing_else_does(s3: MemoryS3) -> None:
     for name in "ab":
         publish(s3, name * 16)
