@@ -12,7 +12,7 @@ from tests.integration.deployment import Deployment
 from tests.integration.in_process import DagRunner
 from tests.integration.world import World
 
-RESULTS = ("labels/", "results/image_labels/")
+RESULTS = ("labels/", "results/image_labels/analysis=")
 
 
 def results(world: World) -> dict[str, str]:
