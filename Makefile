@@ -59,7 +59,7 @@ format: setup  ## put code into shape
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
-bench: bench-pacing bench-bill bench-scale  ## pacing, the bill, scale (an hour; each alone: make bench-pacing, ...; also bench-drain, bench-archive)
+bench: bench-pacing bench-bill bench-scale  ## pacing, the bill, scale (an hour; each alone: make bench-pacing, ...; also bench-drain, bench-archive, bench-queries)
 
 bench-%: setup
 	@$(RUN) -m benchmarks.$*

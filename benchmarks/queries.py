@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from benchmarks import index
 from benchmarks.archive import in_own_process, say
 from benchmarks.folder_s3 import FolderS3
-from benchmarks.label_rows import BUCKET, LABELS_AN_IMAGE, LAST_DAY, write_results
+from benchmarks.label_rows import BUCKET, LABELS_AN_IMAGE, LAST_DAY, label_name, write_results
 from include import layout
 from include.compact import compact_day
 from include.file_lists import ensure_file_lists, visible_files
@@ -43,13 +43,15 @@ DAYS: Final = 30
 RUNS_A_DAY: Final = 24
 IMAGES_A_RUN: Final = 140
 THREADS: Final = 8
-NEEDED: Final[dict[str, str]] = {"label": "label 0003", "before": "shop.v1", "after": "shop.v2"}
+NEEDED: Final[dict[str, str]] = {"label": label_name(3), "before": "shop.v1", "after": "shop.v2"}
 PROJECT: Final = f"arn:aws:rekognition:{REGION}:123456789012:project/shop"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=LABEL_ROWS, help="label rows of the index, and of the day to compact")
+    parser.add_argument(
+        "--rows", type=int, default=LABEL_ROWS, help="label rows of the index, and of the day to compact"
+    )
     parser.add_argument("--days", type=int, default=DAYS, help="days of hourly runs that the saved queries look at")
     sizes = parser.parse_args()
     figures: dict[str, Any] = {"name": "queries", "label_rows": sizes.rows}
@@ -112,7 +114,12 @@ def scanned(folder: Path, days: int) -> dict[str, dict[str, float]]:
         cost = max(compact, LEAST_BYTES) * USD_PER_BYTE
         times = f"{seconds:.2f} -> {less_seconds:.2f}"
         say(f"{name:<28}{size / 1e6:>20.2f}{compact / 1e6:>12.2f}{cost:>10.5f}{times:>18}")
-        figures[name] = {"bytes": size, "bytes_compacted": compact, "seconds": seconds, "seconds_compacted": less_seconds}
+        figures[name] = {
+            "bytes": size,
+            "bytes_compacted": compact,
+            "seconds": seconds,
+            "seconds_compacted": less_seconds,
+        }
     return figures
 
 

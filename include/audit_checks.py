@@ -166,7 +166,7 @@ def check_newest(world: World) -> None:
             of_name = newest.setdefault(record.name, []) if len(newest) < MOST_LOOKS else newest.get(record.name, [])
             of_name.append(record)
             last_uploaded = max(each.event_time for each in of_name)
-            last_labelled = max(each.processed_at for each in of_name if each.processed_at)
+            last_labelled = max((each.processed_at for each in of_name if each.processed_at), default=None)
             of_name[:] = [
                 each for each in of_name if each.event_time == last_uploaded or each.processed_at == last_labelled
             ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,7 @@ STAGED: Final = "staged/"
 UNREADABLE: Final = "batches/unreadable/"
 RESULTS: Final = "results/image_labels/"
 FILE_LISTS: Final = "results/image_labels/_symlink_format_manifest/"
+_OF_A_DAY: Final = re.compile(r"analysis=[^/]+/dt=[^/]+/[^/]+")
 
 MISSING_CODES: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion", "NoSuchBucket"})
 # Objects in memory at a time while one is looked through: a batch may have 10,000 images.
@@ -169,14 +171,18 @@ def _of_batch(line: dict[str, Any], batch_id: str) -> Record:
 
 
 def visible_results(s3: Any, bucket: str) -> list[str]:
-    """Keys of the Parquet files that queries see: those that a day's list names, and all of a day without one."""
-    there = [item.key for item in listed(s3, bucket, RESULTS) if not item.key.startswith(FILE_LISTS)]
-    seen = []
-    lists = {item.key.removeprefix(FILE_LISTS).rpartition("/")[0]: item.key for item in listed(s3, bucket, FILE_LISTS)}
-    for list_key in lists.values():
+    """Keys of the Parquet files that queries see: those that a day's list names, and all of a day without one.
+
+    A key stands there as often as queries read it: Athena takes every object beside a list for a further list.
+    """
+    there = [item.key.removeprefix(RESULTS) for item in listed(s3, bucket, RESULTS)]
+    lists = [item.key for item in listed(s3, bucket, FILE_LISTS) if not item.key.endswith("/")]
+    days = {key.removeprefix(FILE_LISTS).rpartition("/")[0] for key in lists}
+    seen = [RESULTS + key for key in there if _OF_A_DAY.fullmatch(key) and key.rpartition("/")[0] not in days]
+    for list_key in lists:
         lines = (read_object(s3, bucket, list_key) or b"").decode(errors="replace").splitlines()
-        seen += [line.removeprefix(f"s3://{bucket}/") for line in lines]
-    return sorted({*seen, *(key for key in there if key.removeprefix(RESULTS).rpartition("/")[0] not in lists)})
+        seen += [line.strip().removeprefix(f"s3://{bucket}/") for line in lines if line.strip()]
+    return sorted(seen)
 
 
 def read_results(s3: Any, bucket: str, keys: Iterable[str]) -> Iterator[Read]:
@@ -230,9 +236,9 @@ def _of_table(table: Any, *, analysis: str) -> Iterator[Record]:
             etag=columns["etag"][row] or "",
             version_id=columns["version_id"][row] or "",
             size_bytes=columns["size_bytes"][row] or 0,
-            event_time=columns["event_time"][row],
+            event_time=_utc(columns["event_time"][row]),
             batch_id=columns["batch_id"][row],
-            processed_at=columns["processed_at"][row],
+            processed_at=_utc(processed_at) if (processed_at := columns["processed_at"][row]) else None,
             status=columns["status"][row],
             analysis=analysis,
             model_arn=columns["model_arn"][row] or "",

@@ -133,10 +133,11 @@ def _merge(paths: Sequence[Path], target: Path, keys: Sequence[str], folder: Pat
 
 def remove_replaced(s3: Any, bucket: str, *, analysis: str, now: datetime, threads: int) -> int:
     """Delete the files whose rows a merged file has shown for hours, and merged files that were never shown; how many."""
-    there = _modified(s3, bucket, f"{layout.IMAGE_LABELS}analysis={analysis}/")
-    lists = _modified(s3, bucket, f"{layout.FILE_LISTS}analysis={analysis}/")
-    settled = {layout.day_of(key) for key, modified in lists.items() if modified < now - GRACE}
-    shown = visible_files(s3, bucket, analysis=analysis, threads=threads, days=settled)
+    there = _listed(s3, bucket, f"{layout.IMAGE_LABELS}analysis={analysis}/")
+    shown = visible_files(s3, bucket, analysis=analysis, threads=threads)
+    # Looked at once they have been read: what is swapped in between has not been shown for hours.
+    lists = _listed(s3, bucket, f"{layout.FILE_LISTS}analysis={analysis}/")
+    settled = {layout.day_of(key) for key, item in lists.items() if item["LastModified"] < now - GRACE}
     seen = {file.key for file in shown}
     hidden = {key for key in there if layout.day_of(key) in settled and key not in seen}
     days = {layout.day_of(key) for key in hidden}
@@ -145,15 +146,22 @@ def remove_replaced(s3: Any, bucket: str, *, analysis: str, now: datetime, threa
         [file for file in shown if file.is_merged and file.day in days],
         threads=threads,
     )
-    never_shown = {key for key in hidden if layout.is_merged(key) and there[key] < now - GRACE}
+    # Of a merge that was killed; but as long as all its files are shown, somebody may be about to show it.
+    never_shown = {
+        key
+        for key in hidden
+        if layout.is_merged(key)
+        and there[key]["LastModified"] < now - GRACE
+        and not merged_from(s3, bucket, ResultFile(key, there[key]["Size"], analysis, layout.day_of(key))) <= seen
+    }
     gone = sorted(hidden & never_shown.union(*made_of))
     in_parallel(lambda key: s3.delete_object(Bucket=bucket, Key=key), gone, threads=threads)
     return len(gone)
 
 
-def _modified(s3: Any, bucket: str, prefix: str) -> dict[str, datetime]:
+def _listed(s3: Any, bucket: str, prefix: str) -> dict[str, dict[str, Any]]:
     return {
-        item["Key"]: item["LastModified"]
+        item["Key"]: item
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for item in page.get("Contents", [])
     }

@@ -7,6 +7,7 @@ file that lies there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,8 @@ from include.ranged_file import RangedFile
 WRITE_ATTEMPTS: Final = 100
 # In the footer of a merged file: the names, without their folder, of the files whose rows it took over.
 MERGED_FROM: Final = b"merged_from"
+# What people leave beside it (copies, a list's backup) is neither shown nor read.
+_OF_A_DAY: Final = re.compile(r"/analysis=[^/]+/dt=\d{4}-\d\d-\d\d/([^/]+\.parquet|files\.txt)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class ResultFile:
 def add_file(s3: Any, bucket: str, *, analysis: str, day: str, key: str) -> None:
     """Let readers see a file. Nothing happens where they see its rows already: in it, or in one that took them over.
 
-    :raises ResultsError: a merged file of the day is damaged.
+    :raises ResultsError: a merged file of the day is damaged, or the list was lost after there were any.
     """
 
     def with_file(listed: list[str]) -> list[str]:
@@ -91,7 +94,7 @@ def visible_files(
     """The files in which readers see each row exactly once, by key. A request for each day and for a thousand files.
 
     :param days: only these (``YYYY-MM-DD``).
-    :raises ResultsError: a list names a file that is gone.
+    :raises ResultsError: a list names a file that is gone, or was lost after files had been merged.
     """
     data, lists = _survey(s3, bucket, analysis, days)
     by_day: dict[str, list[str]] = {day: [] for day in lists}
@@ -100,8 +103,8 @@ def visible_files(
 
     def of_day(day: str) -> list[ResultFile]:
         listed = _read(s3, bucket, lists[day])[0] if day in lists else None
-        keys = by_day[day] if listed is None else listed
-        return [ResultFile(key, data.get(key) or _size(s3, bucket, key), analysis, day) for key in sorted(keys)]
+        keys = _before_lists(bucket, analysis, day, by_day[day]) if listed is None else listed
+        return [ResultFile(key, data.get(key) or _size(s3, bucket, key, day), analysis, day) for key in sorted(keys)]
 
     return [file for files in in_parallel(of_day, sorted(by_day), threads=threads) for file in files]
 
@@ -136,29 +139,41 @@ def _survey(s3: Any, bucket: str, analysis: str, days: Collection[str] | None) -
         for folder in folders
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=layout.IMAGE_LABELS + folder)
         for item in page.get("Contents", [])
-        if item["Key"].endswith(".parquet")
+        if _OF_A_DAY.search(item["Key"])
     }
     lists = (key for folder in folders for key in objects.list_keys(s3, bucket, layout.FILE_LISTS + folder))
-    return data, {layout.day_of(key): key for key in lists}
+    return data, {layout.day_of(key): key for key in lists if _OF_A_DAY.search(key)}
 
 
-def _size(s3: Any, bucket: str, key: str) -> int:
+def _before_lists(bucket: str, analysis: str, day: str, keys: list[str]) -> list[str]:
+    """What lies in the folder of a day that has no list: all of it is shown, as long as nothing was merged."""
+    if merged := [key for key in keys if layout.is_merged(key)]:
+        raise ResultsError(
+            f"s3://{bucket}/{layout.file_list(analysis=analysis, day=day)} is gone, and without it the rows of {merged[0]} would "
+            "be there twice. Restore the list; or delete the day's merged files and put their batches back, as docs/runbook.md "
+            "says."
+        )
+    return keys
+
+
+def _size(s3: Any, bucket: str, key: str, day: str) -> int:
     """Of a file that came after the listing."""
     found = objects.head(s3, bucket, key)
     if found is None:
         raise ResultsError(
-            f"s3://{bucket}/{key} is listed below {layout.FILE_LISTS} and is gone: no query of {layout.day_of(key)} works. "
+            f"s3://{bucket}/{key} is listed below {layout.FILE_LISTS} and is gone: no query of {day} works. "
             "Restore it, or put its batches back as docs/runbook.md says."
         )
     return int(found["ContentLength"])
 
 
 def _read(s3: Any, bucket: str, list_key: str) -> tuple[list[str] | None, str | None]:
-    """The keys that a list names, and its ETag; None where there is no list."""
+    """The keys that a list names, each once, and its ETag; None where there is no list."""
     found = objects.read(s3, bucket, list_key)
     if found is None:
         return None, None
-    return [line.removeprefix(f"s3://{bucket}/") for line in found[0].decode().splitlines()], found[1]
+    lines = (line.strip().removeprefix(f"s3://{bucket}/") for line in found[0].decode(errors="replace").splitlines())
+    return list(dict.fromkeys(filter(None, lines))), found[1]
 
 
 def _change(s3: Any, bucket: str, analysis: str, day: str, change: Callable[[list[str]], list[str]]) -> list[str]:
@@ -169,7 +184,10 @@ def _change(s3: Any, bucket: str, analysis: str, day: str, change: Callable[[lis
         there = before
         if there is None:
             folder = layout.image_labels_of(analysis=analysis, day=day)
-            there = [key for key in objects.list_keys(s3, bucket, folder) if key.endswith(".parquet")]
+            found = [key for key in objects.list_keys(s3, bucket, folder) if _OF_A_DAY.search(key)]
+            if any(map(layout.is_merged, found)) and objects.head(s3, bucket, list_key):
+                continue  # somebody has listed and merged them in between
+            there = _before_lists(bucket, analysis, day, found)
         after = sorted(change(there))
         if after == (before or []):
             return after

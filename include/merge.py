@@ -9,7 +9,7 @@ than one of thousands.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -31,13 +31,14 @@ _ORDER: Final = [(name, "ascending") for name in SORTED_BY]
 def read_rows(file: Path) -> pa.Table:
     """A file's rows in today's schema: what an older version did not know is null.
 
-    :raises ValueError: columns that this version does not know, which it would drop.
+    :raises ValueError: columns, or fields of labels, that this version does not know, which it would drop.
     :raises pa.ArrowException, OSError: no Parquet, or not of ``image_labels``.
     """
     table = pq.ParquetFile(file).read(use_threads=False)
-    if unknown := sorted({*table.column_names} - {*IMAGE_LABELS.names}):
-        raise ValueError(f"it has columns that are not known here: {', '.join(unknown)}")
-    if table.num_rows and not {"source_bucket", "source_key", "batch_id"} <= {*table.column_names}:
+    names = _names_of(table.schema)
+    if unknown := names - _names_of(IMAGE_LABELS):
+        raise ValueError(f"it has columns that are not known here, or twice: {', '.join(sorted(unknown.elements()))}")
+    if not {"source_bucket", "source_key", "batch_id"} <= names.keys():
         raise ValueError("it has no source_bucket, source_key or batch_id")
     columns = [
         table[field.name].cast(field.type)
@@ -46,6 +47,17 @@ def read_rows(file: Path) -> pa.Table:
         for field in IMAGE_LABELS
     ]
     return pa.Table.from_arrays(columns, schema=IMAGE_LABELS)
+
+
+def _names_of(fields: Iterable[pa.Field], prefix: str = "") -> Counter[str]:
+    """Columns and fields of structs, with how often there are such ones."""
+    names: Counter[str] = Counter()
+    for field in fields:
+        names[prefix + field.name] += 1
+        kind = getattr(field.type, "value_type", field.type)  # of a list, what is in it
+        if pa.types.is_struct(kind):
+            names += _names_of(kind, f"{prefix}{field.name}.")
+    return names
 
 
 def merge_files(files: Sequence[Path], target: Path, *, folder: Path, metadata: dict[bytes, bytes]) -> Counter[str]:

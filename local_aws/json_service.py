@@ -209,18 +209,6 @@ def _check_range(shape: Shape, value: float, path: str, problems: list[Problem])
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """The models' patterns are Java's.
-
-    Python has no \\p classes (the nearest are \\w, \\d and \\s), and characters beyond 16 bits are one to it, not two.
-    """
-    for java, python in _JAVA_PATTERNS:
-        pattern = pattern.replace(java, python)
-    return re.compile(pattern)
-
-
-_JAVA_PATTERNS = (
-    (r"\p{L}", r"\w"),
-    (r"\p{N}", r"\d"),
-    (r"\p{Z}", r"\s"),
-    (r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF"),
-)
+    """The models' patterns are Java's; Python has no \\p classes, the nearest are \\w, \\d and \\s, and no surrogates."""
+    pattern = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
+    return re.compile(pattern.replace(r"\p{L}", r"\w").replace(r"\p{N}", r"\d").replace(r"\p{Z}", r"\s"))

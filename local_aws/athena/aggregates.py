@@ -28,9 +28,9 @@ def aggregate(to: Translator, node: Any, name: str, nodes: list[exp.Expression],
         return replace(composed(f"count(*){FILTER}", BIGINT, ()), aggregates=True)
     distinct, order = "", ""
     extra: list[Value] = []
-    if nodes and isinstance(nodes[-1] if len(nodes) > 1 else nodes[0], exp.Order):
-        keys = (nodes[-1] if len(nodes) > 1 else nodes[0]).expressions
-        written, extra = ordering(to, keys, scope)
+    ordered = next((each for each in nodes if isinstance(each, exp.Order)), None)
+    if ordered is not None:
+        written, extra = ordering(to, ordered.expressions, scope)
         order = f" ORDER BY {written}"
     nodes = [each.this if isinstance(each, exp.Order) else each for each in nodes]
     if nodes and isinstance(nodes[0], exp.Distinct):

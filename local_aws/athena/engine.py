@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -52,6 +53,7 @@ class Engine:
     query_id: str
     output: str
     connection: Any = None
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def run(self, sql: str, parameters: list[str]) -> Result:
         """QueryError when it fails, Cancelled when it is stopped."""
@@ -61,7 +63,7 @@ class Engine:
         if kind.sub == "EXECUTE":
             sql, parameters = self._executed(sql, parameters)
             kind = kind_of(sql) or kind
-        if kind.sub not in ("PREPARE", "EXPLAIN"):
+        if kind.type == "DML" or kind.sub == "CREATE_TABLE_AS_SELECT":
             sql = with_parameters(sql, parameters)
         try:
             return self._dispatch(kind, sql)
@@ -72,11 +74,12 @@ class Engine:
     def stop(self, reason: str) -> None:
         """End it from another thread."""
         self.meter.reason = self.meter.reason or reason
-        if self.connection is not None:
-            self.connection.interrupt()
+        connection = self.connection
+        if connection is not None:
+            connection.interrupt()
 
     def _dispatch(self, kind: Kind, sql: str) -> Result:
-        words = Words(sql)
+        words = Words(sql, hive=kind.type != "DML" and kind.sub not in ("CREATE_VIEW", "PREPARE"))
         if kind.sub == "SELECT":
             return self._select(sql)
         writes = {"CREATE_TABLE_AS_SELECT": storing.create_as, "INSERT": storing.insert, "UNLOAD": storing.unload}

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # What a laptop bears; AWS runs 20 DML queries at a time in most Regions.
 _AT_A_TIME = 2
+_INTERRUPTIONS, _INTERRUPTION_SECONDS = 100, 0.05
 
 
 class Executions:
@@ -42,16 +43,24 @@ class Executions:
         """Cancel a query; one that has ended stays as it is."""
         if query.is_over:
             return
-        self._end(query, "CANCELLED", "Query was cancelled by user")
-        engine = self._running.get(query.id)
-        if engine is not None:
-            engine.stop("Query was cancelled by user")
+        reason = "Query was cancelled by user"
+        self._end(query, "CANCELLED", reason)
+        self._interrupt(query.id, reason)
 
     def close(self) -> None:
         """Stop what runs, and start nothing more."""
-        for engine in list(self._running.values()):
-            engine.stop("local AWS is ending")
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for query_id in list(self._running):
+            self._interrupt(query_id, "local AWS is ending")
+
+    def _interrupt(self, query_id: str, reason: str) -> None:
+        """Again and again: DuckDB forgets an interruption that comes just before it begins."""
+        for _ in range(_INTERRUPTIONS):
+            engine = self._running.get(query_id)
+            if engine is None:
+                return
+            engine.stop(reason)
+            engine.ended.wait(_INTERRUPTION_SECONDS)
 
     def _end(self, query: QueryExecution, state: str, reason: str = "", error: dict[str, Any] | None = None) -> None:
         if query.is_over:
@@ -70,7 +79,6 @@ class Executions:
         from local_aws.athena.scan import Meter
         from local_aws.athena.storage import Storage
 
-        query.state, query.started_at = "RUNNING", self._account.clock()
         group = self._account.workgroup(query.region, query.workgroup)
         engine = Engine(
             catalog=Catalog(self._moto, query.region),
@@ -83,7 +91,12 @@ class Executions:
             output=query.output_folder,
         )
         self._running[query.id] = engine
+        if query.is_over:
+            engine.stop(query.reason)
+        else:
+            query.state, query.started_at = "RUNNING", self._account.clock()
         try:
+            engine.meter.check()
             result = engine.run(query.sql, query.parameters)
             engine.meter.check()
             self._keep(query, engine, result)
@@ -102,6 +115,7 @@ class Executions:
         finally:
             query.bytes = engine.meter.bytes
             self._running.pop(query.id, None)
+            engine.ended.set()
             self._changed()
 
     def _keep(self, query: QueryExecution, engine: Engine, result: Result) -> None:

@@ -13,6 +13,7 @@ from local_aws.athena.values import FAILURE
 _DUCKDB = (
     (duckdb.OutOfMemoryException, "", "EXCEEDED_LOCAL_MEMORY_LIMIT", "Query exceeded the memory limit of local Athena"),
     (duckdb.OutOfRangeException, "", "NUMERIC_VALUE_OUT_OF_RANGE", ""),
+    (duckdb.ConversionException, "field value", "INVALID_CAST_ARGUMENT", ""),
     (duckdb.ConversionException, "out of range", "NUMERIC_VALUE_OUT_OF_RANGE", ""),
     (duckdb.ConversionException, "", "INVALID_CAST_ARGUMENT", ""),
     (

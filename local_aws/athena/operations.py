@@ -69,7 +69,7 @@ class _Queries:
             sql=sql,
             region=request.region,
             workgroup=group.name,
-            database=context.get("Database", "").lower() or "default",
+            database=context.get("Database", "").strip("`").lower() or "default",
             catalog=context.get("Catalog", "").lower(),
             output_folder=folder,
             parameters=arguments.get("ExecutionParameters") or [],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,7 +22,7 @@ def java_real(value: float) -> str:
     """As Java's Float.toString: the shortest digits that are this float and no other."""
     import numpy as np
 
-    shortest: str = np.format_float_scientific(np.float32(value), unique=True)  # type: ignore[no-untyped-call]
+    shortest: str = np.format_float_scientific(np.float32(value), unique=True)
     return _java(value, shortest)
 
 
@@ -109,7 +109,7 @@ def _bytes(value: bytes, kind: Type) -> str:
     return value.hex(" ")
 
 
-_WRITERS = {
+_WRITERS: dict[str, Callable[[Any, Type], str]] = {
     "boolean": lambda value, kind: "true" if value else "false",
     "double": lambda value, kind: java_double(value),
     "real": lambda value, kind: java_real(value),

@@ -31,11 +31,11 @@ _TABLE: list[tuple[str, str, str]] = [
     ("round", "double -> double", "round({0})"),
     ("round", "double, integer -> double", "round({0}, {1})"),
     ("truncate", "double -> double", "trunc({0})"),
+    ("sign", "I -> I", "CAST(sign({0}) AS {type})"),
     ("sign", "double -> double", "CAST(sign({0}) AS DOUBLE)"),
-    ("sign", "bigint -> bigint", "CAST(sign({0}) AS BIGINT)"),
     (
         "mod",
-        "bigint, bigint -> bigint",
+        "I, I -> I",
         "(CASE WHEN {1} = 0 THEN " + _fails("DIVISION_BY_ZERO", "/ by zero") + " ELSE {0} % {1} END)",
     ),
     ("mod", "double, double -> double", "({0} % {1})"),
@@ -155,7 +155,7 @@ _TABLE: list[tuple[str, str, str]] = [
     ("regexp_split", "varchar, varchar -> array(varchar)", "string_split_regex({0}, {1})"),
     ("regexp_replace", "varchar, varchar -> varchar", "regexp_replace({0}, {1}, '', 'g')"),
     # JSON
-    ("json_parse", "varchar -> json", "CAST({0} AS JSON)"),
+    ("json_parse", "varchar -> json", "json({0})"),
     ("json_format", "json -> varchar", "CAST({0} AS VARCHAR)"),
     ("json_array_length", "json -> bigint", "CAST(json_array_length({0}) AS BIGINT)"),
     (

@@ -12,7 +12,7 @@ from local_aws.athena.errors import QueryError
 from local_aws.athena.types import Type
 from local_aws.athena.values import Value, cast, composed
 
-# One capital letter stands for any type, N for any number, Z for a timestamp with any time zone.
+# One capital letter stands for any type, N for any number, I for an integer, Z for a timestamp with any time zone.
 _VARIABLE = re.compile(r"[A-Z]")
 
 
@@ -102,6 +102,8 @@ def _fits(parameter: Type, given: Type, bound: dict[str, Type], exactly: bool) -
 
 def _fits_variable(name: str, given: Type, bound: dict[str, Type], exactly: bool) -> bool:
     if name == "N" and not given.is_number and given.name != "unknown":
+        return False
+    if name == "I" and not given.is_integer and given.name != "unknown":
         return False
     if name == "Z" and given.name != "timestamp with time zone":
         return False

@@ -77,8 +77,7 @@ def with_parameters(sql: str, parameters: list[str]) -> str:
 
     https://docs.aws.amazon.com/athena/latest/ug/querying-with-prepared-statements.html
     """
-    words = Words(sql)
-    marks = [each for each in words._words if each.kind == "other" and each.text == "?"]
+    marks = Words(sql).marks("?")
     if len(marks) != len(parameters):
         reason = f"Incorrect number of parameters: expected {len(marks)} but found {len(parameters)}"
         raise QueryError("INVALID_PARAMETER_USAGE", f"line 1:1: {reason}")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from local_aws.athena.errors import QueryError
 
-_TOKEN = re.compile(
-    r"""\s+|--[^\n]*|/\*.*?\*/|(?P<string>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")|(?P<quoted>`(?:[^`]|``)*`)"""
-    r"""|(?P<word>[A-Za-z0-9_$.-]+)|(?P<other>.)""",
-    re.DOTALL,
-)
+_REST = r"|(?P<quoted>`(?:[^`]|``)*`)|(?P<word>[A-Za-z0-9_$.-]+)|(?P<other>.)"
+_SPACE = r"\s+|--[^\n]*|/\*.*?\*/|"
+# Hive's strings know backslashes, SQL's do not.
+_HIVE = re.compile(_SPACE + r"""(?P<string>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")""" + _REST, re.DOTALL)
+_SQL = re.compile(_SPACE + r"""(?P<string>'(?:[^']|'')*'|"(?:[^"]|"")*")""" + _REST, re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,18 @@ class Word:
 class Words:
     """A statement that is read word by word; QueryError SYNTAX_ERROR for what does not fit."""
 
-    def __init__(self, sql: str) -> None:
+    def __init__(self, sql: str, *, hive: bool = False) -> None:
         self.sql = sql
-        found = ((each, each.lastgroup) for each in _TOKEN.finditer(sql) if each.lastgroup)
+        self._hive = hive
+        found = ((each, each.lastgroup) for each in (_HIVE if hive else _SQL).finditer(sql) if each.lastgroup)
         self._words = [Word(each.group(), str(kind), each.start(), each.end()) for each, kind in found]
         if self._words and self._words[-1].text == ";":
             self._words.pop()
         self._at = 0
+
+    def marks(self, text: str) -> list[Word]:
+        """Where a sign stands outside of strings and comments."""
+        return [each for each in self._words if each.kind == "other" and each.text == text]
 
     @property
     def is_done(self) -> bool:
@@ -103,7 +108,7 @@ class Words:
         if self.is_done or self._words[self._at].kind != "string":
             raise self.wrong("expecting a string")
         self._at += 1
-        return _unquoted(self._words[self._at - 1].text)
+        return _unquoted(self._words[self._at - 1].text, self._hive)
 
     def scalar(self) -> str:
         """A string, number or word as text."""
@@ -154,6 +159,8 @@ def _bare(text: str) -> str:
     return text[1:-1].replace('""', '"') if text[:1] == '"' else text
 
 
-def _unquoted(text: str) -> str:
+def _unquoted(text: str, hive: bool) -> str:
     inner = text[1:-1].replace(text[0] * 2, text[0])
+    if not hive:
+        return inner
     return re.sub(r"\\([\\'\"])", r"\1", inner)

@@ -18,6 +18,7 @@ import pytest
 from include import audit as audit_module
 from include import audit_checks, audit_places, audit_world
 from include.audit import Audit, audit, main, queue_unprocessed, render, to_json
+from include.audit_records import FILE_LISTS
 from include.batches import list_pending, plan_batches, read_batch, write_batches
 from include.compact import compact_day, remove_replaced
 from include.decide import count_backlog
@@ -606,6 +607,40 @@ class TestResults:
         rows = pq.read_metadata(io.BytesIO(world.s3.contents(FINAL)[parquet])).num_rows
         world.copy(parquet, parquet.replace("2026-03-01", "2026-02-28"))
         assert found(world.audit()) == {"row_twice": rows}
+
+    def test_a_file_that_a_list_names_twice(self, world: World) -> None:
+        (parquet,) = world.keys(f"results/image_labels/analysis=custom_labels/dt=2026-03-01/{world.batch_id}")
+        rows = pq.read_metadata(io.BytesIO(world.s3.contents(FINAL)[parquet])).num_rows
+        (files,) = world.keys(FILE_LISTS)
+        world.put(files, world.s3.contents(FINAL)[files] + f"\r\n\r\ns3://{FINAL}/{parquet}\r\n".encode())
+        assert found(world.audit()) == {"row_twice": rows}
+
+    def test_a_copy_of_a_list_beside_it_which_queries_read_as_well(self, world: World) -> None:
+        rows = world.audit().published_rows
+        (files,) = world.keys(FILE_LISTS)
+        world.copy(files, f"{files}.bak")
+        assert found(world.audit()) == {"row_twice": rows}
+
+    def test_but_copies_in_folders_of_their_own_are_read_by_nobody(self, world: World) -> None:
+        for key in world.keys("results/image_labels/analysis="):
+            world.copy(key, key.replace("dt=2026-03-01/", "dt=2026-03-01/backup/"))
+        world.put("results/image_labels/analysis=custom_labels/dt=2026-03-01/backup/")
+        assert found(world.audit()) == {}
+
+    @pytest.mark.parametrize("processed_at", [NOW, None])
+    def test_rows_that_another_program_wrote_without_a_time_zone(
+        self, world: World, processed_at: datetime | None
+    ) -> None:
+        (parquet,) = world.keys(f"results/image_labels/analysis=custom_labels/dt=2026-03-01/{world.batch_id}")
+        table = pq.read_table(io.BytesIO(world.s3.contents(FINAL)[parquet]), partitioning=None)
+        times = {"event_time": table["event_time"], "processed_at": pa.array([processed_at] * table.num_rows)}
+        body = io.BytesIO()
+        for name, values in times.items():
+            naive = values.cast(pa.timestamp("ns", "UTC")).cast(pa.timestamp("ns"))
+            table = table.set_column(table.schema.get_field_index(name), name, naive)
+        pq.write_table(table, body, use_deprecated_int96_timestamps=True)
+        world.put(parquet, body.getvalue())
+        assert found(world.audit()) == {}
 
     def test_an_image_that_was_paid_for_twice(self, world: World) -> None:
         world.delete("labels/inbox/plain.jpg.json")

@@ -288,6 +288,43 @@ def test_a_file_of_a_newer_version_is_not_cut_down(s3: MemoryS3) -> None:
     assert key_of("a" * 16) in seen(s3)
 
 
+def with_a_newer_field(table: pa.Table) -> pa.Table:
+    labels = table["labels"].combine_chunks()
+    fields = labels.values.flatten()
+    names = [*(field.name for field in labels.type.value_type), "polygon"]
+    newer = pa.StructArray.from_arrays([*fields, pa.array(["text"] * len(labels.values))], names=names)
+    return table.drop_columns("labels").append_column("labels", pa.ListArray.from_arrays(labels.offsets, newer))
+
+
+def test_labels_of_a_newer_version_are_not_cut_down(s3: MemoryS3) -> None:
+    newer = publish(s3, "a" * 16, table=with_a_newer_field(image_labels_table(rows("a" * 16, 5))))
+    for name in "bc":
+        publish(s3, name * 16)
+    done = compact(s3)
+    assert done.rows == 10
+    assert "labels.polygon" in done.unreadable[0]
+    assert newer in seen(s3)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"source_key": pa.array([], pa.string())}),
+        image_labels_table(rows("a" * 16, 5)).append_column("etag", pa.array(["twice"] * 5)),
+    ],
+    ids=["no columns and no rows", "a column twice"],
+)
+def test_another_ones_file_keeps_no_day_from_being_compacted(s3: MemoryS3, table: pa.Table) -> None:
+    for name in "abc":
+        publish(s3, name * 16)
+    body = io.BytesIO()
+    pq.write_table(table, body)
+    s3.put_object(Bucket=FINAL, Key=key_of("a" * 16), Body=body.getvalue())
+    done = compact(s3)
+    assert done.rows == 10
+    assert [key_of("a" * 16) in each for each in done.unreadable] == [True]
+
+
 def test_replaced_files_go_after_the_grace_and_nothing_else_does(s3: MemoryS3) -> None:
     for name in "ab":
         publish(s3, name * 16)
@@ -333,3 +370,46 @@ def test_readers_see_each_row_once_while_others_publish_and_compact(s3: MemoryS3
         looks += 1
     compact(s3)
     assert shown(s3).total() == 80
+
+
+class Lasting(MemoryS3):
+    """Objects have the time at which they were written; something else happens at a listing."""
+
+    def __init__(self) -> None:
+        super().__init__(FINAL)
+        self.now = MODIFIED
+        self.modified: dict[str, datetime] = {}
+        self.meanwhile: dict[str, Any] = {}
+
+    def put_object(self, **options: Any) -> dict[str, Any]:
+        self.modified[options["Key"]] = self.now
+        return super().put_object(**options)
+
+    def paginate(self, **options: Any) -> Any:
+        for page in super().paginate(**options):
+            for item in page.get("Contents", []):
+                item["LastModified"] = self.modified[item["Key"]]
+            yield page
+        self.meanwhile.pop(options["Prefix"], lambda: None)()
+
+
+@pytest.mark.parametrize("listing", [layout.IMAGE_LABELS, layout.FILE_LISTS])
+def test_files_that_another_one_replaces_meanwhile_stay_for_those_who_read_them(listing: str) -> None:
+    s3 = Lasting()
+    being_read = [publish(s3, name * 16) for name in "ab"]
+    s3.now += timedelta(hours=14)
+    s3.meanwhile[f"{listing}analysis={ANALYSIS}/"] = lambda: compact(s3)
+    assert remove(s3, after=timedelta(hours=14)) == 0
+    assert [layout.is_merged(key) for key in seen(s3)] == [True]
+    assert {*being_read} < {*s3.keys(FINAL, FILES)}
+
+
+def test_a_merged_file_that_somebody_may_be_about_to_show_stays() -> None:
+    s3 = Interrupting()
+    for name in "ab":
+        publish(s3, name * 16)
+    s3.meanwhile = lambda: remove(s3)
+    before = shown(s3)
+    compact(s3)
+    assert shown(s3) == before
+    assert remove(s3) == 2

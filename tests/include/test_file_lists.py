@@ -153,3 +153,45 @@ def test_tasks_that_publish_at_once_all_get_their_line(s3: MemoryS3) -> None:
     for thread in threads:
         thread.join()
     assert seen(s3) == sorted(names)
+
+
+@pytest.mark.parametrize("text", ["{a}\r\n{b}\r\n", "\n{a}\n\n  \n{b}", "{a} \n{b}\t\n", "{b}\n{a}\n{b}\n"])
+def test_a_list_that_somebody_edited_shows_each_file_once(s3: MemoryS3, text: str) -> None:
+    a, b = (put(s3, of_batch(name)) for name in "ab")
+    s3.put_object(Bucket=FINAL, Key=LIST, Body=text.format(a=f"s3://{FINAL}/{a}", b=f"s3://{FINAL}/{b}"))
+    assert seen(s3) == [a, b]
+
+
+@pytest.mark.parametrize("line", [b"s3://elsewhere/a.parquet", b"a.parquet", b"\xff\xfe"])
+def test_a_line_that_names_no_file_of_the_bucket_is_an_error(s3: MemoryS3, line: bytes) -> None:
+    s3.put_object(Bucket=FINAL, Key=LIST, Body=line)
+    with pytest.raises(ResultsError, match=f"is gone: no query of {DAY} works"):
+        seen(s3)
+
+
+def test_copies_and_backups_that_somebody_left_are_not_seen(s3: MemoryS3) -> None:
+    add(s3, put(s3, of_batch("a")))
+    put(s3, of_batch("old", day="2026-02-01"))
+    before = seen(s3)
+    for folder in (f"backup-of-{DAY}", f"{DAY}/backup", "2026-02-01/backup"):
+        put(s3, of_batch("a", day=folder))
+    for name in (f"{LIST}.bak", f"{LIST}/", LIST.removesuffix("files.txt"), LIST.replace(DAY, "2026-02-01/old")):
+        s3.put_object(Bucket=FINAL, Key=name, Body=b"")
+    assert seen(s3) == before
+    assert ensure_file_lists(s3, FINAL, analysis="custom_labels", threads=1) == 1
+    assert seen(s3) == before
+
+
+def test_a_list_that_was_lost_after_files_were_merged_is_an_error_and_not_made_up(s3: MemoryS3) -> None:
+    for name in ("a", "b"):
+        add(s3, put(s3, of_batch(name)))
+    merged = put_merged(s3, of_batch("a"), of_batch("b"))
+    swap(s3, merged, of_batch("a"), of_batch("b"))
+    s3.delete_object(Bucket=FINAL, Key=LIST)
+    for reading in (lambda: seen(s3), lambda: add(s3, put(s3, of_batch("c")))):
+        with pytest.raises(
+            ResultsError, match=f"{LIST} is gone, and without it the rows of {merged} would be there twice"
+        ):
+            reading()
+    s3.delete_object(Bucket=FINAL, Key=merged)
+    assert seen(s3) == [of_batch("a"), of_batch("b"), of_batch("c")]
