@@ -3,20 +3,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pytest
 
+from include.cli import query
 from include.cli.output import say
 from include.cli.rows import MOST_SHOWN, show
 from include.queries import saved
 from include.queries.athena import Done
 from tests.include.cli.conftest import Account, document, typed
 from tests.include.queries.sample_results import put_sample
+from tests.include.samples import VALUES
 
 DONE = Done("id", "slow_hours", 25_000_000, 1_234, "s3://final/queries/results/id.csv", is_billed=True)
 KEYS = ["plain.jpg", "=cmd|' /C calc'!A0", 'two\nlines, "quoted".jpg', "\x1b[2J.jpg", "", None]
@@ -125,6 +130,19 @@ def test_what_athena_refuses_is_said_with_what_to_do(results: Account) -> None:
     assert said.status == 1
     assert "your statement: Athena says:" in said.err
     assert "docs/queries.md" in said.err
+
+
+def test_a_command_that_is_ended_stops_its_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = mock.Mock()
+    asked.start_query_execution.return_value = {"QueryExecutionId": "some-query"}
+    asked.get_query_execution.side_effect = lambda **_: os.kill(os.getpid(), signal.SIGTERM)
+    monkeypatch.setattr(query, "client", lambda service, settings: asked)
+    for name, value in VALUES.items():
+        monkeypatch.setenv(f"LABELS_{name.upper()}", str(value))
+    before = signal.getsignal(signal.SIGTERM)
+    assert typed("query", "slow_hours").status == 143
+    asked.stop_query_execution.assert_called_once_with(QueryExecutionId="some-query")
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_it_lists_the_saved_queries_with_their_questions() -> None:
