@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 from include.schema import IMAGE_LABELS
 
 ROW_GROUP_BYTES: Final = 128 * 1024**2  # encoded, before compression, as Parquet counts it
+# In memory, where labels without boxes take eight times as much; sorting takes some times that.
+GROUP_IN_MEMORY_BYTES: Final = 256 * 1024**2
 SORTED_BY: Final = ("source_bucket", "source_key", "event_time")
 # Names from which the bounds between row groups are taken: enough for groups of nearly the same size.
 SAMPLED_NAMES: Final = 200_000
@@ -89,11 +91,14 @@ def rows_of_batches(table: pa.Table) -> Counter[str]:
 
 def _in_order(files: Sequence[Path], folder: Path) -> Iterator[pa.Table]:
     """All rows, sorted, a row group's worth at a time."""
-    size = sum(_encoded_bytes(file) for file in files)
-    if size <= ROW_GROUP_BYTES:
+    groups = max(
+        -(-sum(_encoded_bytes(file) for file in files) // ROW_GROUP_BYTES),
+        -(-sum(read_rows(file).nbytes for file in files) // GROUP_IN_MEMORY_BYTES),
+    )
+    if groups <= 1:
         yield pa.concat_tables([read_rows(file) for file in files]).sort_by(_ORDER)
         return
-    bounds = _bounds(files, -(-size // ROW_GROUP_BYTES))
+    bounds = _bounds(files, groups)
     parts = [folder / f"{number}.arrow" for number in range(len(bounds) + 1)]
     with ExitStack() as open_parts:
         writers = [open_parts.enter_context(pa.ipc.new_stream(str(part), IMAGE_LABELS)) for part in parts]

@@ -6,7 +6,7 @@ Only the columns that are asked for are read, by ranges of the Parquet files.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
-from include import layout, objects
+from include import objects
 from include.archive.ahead import in_order
 from include.archive.found import Skipped
 from include.archive.hashes import Hashes, hash_identities
 from include.errors import SelectionError
+from include.file_lists import ResultFile, visible_files
 from include.ranged_file import RangedFile
 from include.schema import ANALYSIS
 
@@ -37,6 +38,8 @@ LABELLED_BY_OTHER: Final = 4
 COLUMNS: Final = ["source_bucket", "source_key", "etag", "model_arn", "status"]
 # Rows that are collected before they are aggregated: some 20 bytes each.
 ROWS_AT_A_TIME: Final = 4_000_000
+# Rows of one file that are read at a time: some hundred bytes each.
+BATCH_ROWS: Final = 65_536
 
 # Select: why an image is left out.
 NOT_SELECTED: Final[dict[Select, str]] = {
@@ -89,12 +92,14 @@ def read_published(
 
     :param said: told how many rows have been read.
     :raises SelectionError: naming a file that is not Parquet, or not of ``image_labels``.
+    :raises ResultsError: a day's list names a file that is gone.
     """
     if select == "all":
         return Known()
     parts: list[Known] = []
     rows = waiting = 0
-    read = in_order(lambda file: _read(s3, bucket, *file, model_arn, select), _files(s3, bucket), threads=threads)
+    files = visible_files(s3, bucket, analysis=ANALYSIS, threads=threads)
+    read = in_order(lambda file: _read(s3, bucket, file, model_arn, select), files, threads=threads)
     for count, some in read:
         rows += count
         waiting += len(some)
@@ -105,33 +110,25 @@ def read_published(
     return _aggregate(parts)
 
 
-def _files(s3: Any, bucket: str) -> Iterator[tuple[str, int]]:
-    prefix = f"{layout.IMAGE_LABELS}analysis={ANALYSIS}/"
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        yield from (
-            (item["Key"], item["Size"]) for item in page.get("Contents", []) if item["Key"].endswith(".parquet")
-        )
-
-
-def _read(s3: Any, bucket: str, key: str, size: int, model_arn: str, select: Select) -> tuple[int, Known]:
-    """Rows of the file, and what of it matters."""
+def _read(s3: Any, bucket: str, file: ResultFile, model_arn: str, select: Select) -> tuple[int, Known]:
+    """Rows of the file, and what of it matters. A merged file has the rows of a whole day: a part of it at a time."""
     try:
-        table = pq.ParquetFile(RangedFile(s3, bucket, key, size), pre_buffer=True).read(
-            columns=COLUMNS, use_threads=False
-        )
-        missing = sorted({*COLUMNS} - {*table.column_names})
+        parquet = pq.ParquetFile(RangedFile(s3, bucket, file.key, file.size_bytes), pre_buffer=True)
+        missing = sorted({*COLUMNS} - {*parquet.schema_arrow.names})
         if missing:
             raise ValueError(f"it has no column {', '.join(missing)}")
+        batches = parquet.iter_batches(batch_size=BATCH_ROWS, columns=COLUMNS, use_threads=False)
+        parts = [_known(pa.Table.from_batches([batch]), model_arn, select) for batch in batches]
     except ClientError as err:
         if objects.is_missing(err):
-            raise SelectionError(f"s3://{bucket}/{key} has gone while it was read. Plan again.") from err
+            raise SelectionError(f"s3://{bucket}/{file.key} has gone while it was read. Plan again.") from err
         raise
     except (pa.ArrowException, OSError, ValueError) as err:
         raise SelectionError(
-            f"s3://{bucket}/{key} is no Parquet file of results ({type(err).__name__}: {err}), so nobody knows which images "
+            f"s3://{bucket}/{file.key} is no Parquet file of results ({type(err).__name__}: {err}), so nobody knows which images "
             "have been labelled. Restore it or move it out of results/, then plan again."
         ) from err
-    return table.num_rows, _known(table, model_arn, select)
+    return parquet.metadata.num_rows, _aggregate(parts)
 
 
 def _known(table: pa.Table, model_arn: str, select: Select) -> Known:

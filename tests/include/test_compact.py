@@ -103,13 +103,14 @@ def test_a_merged_file_is_sorted_by_image_and_has_the_types_of_a_batch(s3: Memor
     assert table.schema.remove_metadata() == IMAGE_LABELS
 
 
+@pytest.mark.parametrize("limit", ["ROW_GROUP_BYTES", "GROUP_IN_MEMORY_BYTES"])
 def test_more_than_a_row_group_goes_through_files_and_loses_nothing(
-    s3: MemoryS3, monkeypatch: pytest.MonkeyPatch
+    s3: MemoryS3, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(6):
         publish(s3, f"{number:016x}", 40)
     before = shown(s3)
-    monkeypatch.setattr(merge, "ROW_GROUP_BYTES", 8_000)
+    monkeypatch.setattr(merge, limit, 8_000)
     assert compact(s3).rows == 240
     assert shown(s3) == before
     file = pq.ParquetFile(io.BytesIO(s3.contents(FINAL)[seen(s3)[0]]))

@@ -16,6 +16,7 @@ from include.archive import published
 from include.archive.published import Known, Select, read_published, selected
 from include.archive.request import FOUND
 from include.errors import SelectionError
+from include.file_lists import add_file
 from include.ranged_file import RangedFile
 from include.schema import IMAGE_LABELS
 from tests.include.memory_s3 import MemoryS3
@@ -89,6 +90,22 @@ def test_only_the_same_content_under_the_same_name_is_known(s3: MemoryS3, select
     put_results(s3, "faces", {"source_key": "a.jpg"}, analysis="faces")
     kept = selected(found(["a.jpg"]), known(s3, select), select, Counter())
     assert kept.num_rows == (select == "new")
+
+
+def test_only_files_that_readers_see_count(s3: MemoryS3) -> None:
+    shown = put_results(s3, "shown", {"source_key": "a.jpg"})
+    add_file(s3, FINAL, analysis="custom_labels", day="2026-03-01", key=shown)
+    put_results(s3, "replaced", {"source_key": "b.jpg"})
+    assert len(known(s3, "new")) == 1
+
+
+def test_a_large_file_is_read_in_parts(s3: MemoryS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "BATCH_ROWS", 7)
+    names = [f"{number // 2}.jpg" for number in range(100)]
+    put_results(s3, "merged", *({"source_key": name} for name in names))
+    told: list[int] = []
+    found = read_published(s3, FINAL, model_arn=MODEL_ARN, select="new", threads=1, said=told.append)
+    assert (len(found), told) == (50, [100])
 
 
 def test_awkward_names_are_known(s3: MemoryS3) -> None:
