@@ -22,7 +22,7 @@ _ROWS = 32_768
 def read_parquet(
     file: File, columns: Columns, bounds: list[Bound], count: Callable[[int], None]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(rows, column arrays) of a file, batch by batch. `count` is told the compressed bytes of what is read."""
+    """(rows, column arrays) of a file, batch by batch. `count` is told the compressed bytes that Athena would read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -33,10 +33,11 @@ def read_parquet(
     given = {name.lower(): n for n, name in reversed(list(enumerate(opened.schema_arrow.names)))}
     present = [(name, kind, given[name]) for name, kind in columns if name in given]
     wanted = _leaves(opened, present, file)
+    billed = _billed(opened, wanted)
     groups = [n for n in range(opened.num_row_groups) if _may_hold(opened.metadata.row_group(n), opened, bounds)]
     for group in groups:
         described = opened.metadata.row_group(group)
-        count(sum(described.column(n).total_compressed_size for n in wanted))
+        count(sum(described.column(n).total_compressed_size for n in billed))
         if not wanted:
             yield from _only_rows(described.num_rows, columns)
             continue
@@ -80,6 +81,16 @@ def _leaves(opened: Any, present: list[tuple[str, Type, int]], file: File) -> li
             raise _mismatch(file, name, kind, _physical(opened, starts[n], fields[n].type))
         wanted += found
     return sorted(wanted)
+
+
+def _billed(opened: Any, wanted: list[int]) -> list[int]:
+    """What Trino reads for these leaves: a column with an array or map whole, since it drops no field of the rows in one.
+
+    https://github.com/trinodb/trino/issues/3925
+    """
+    leaves = [opened.schema.column(n) for n in range(len(opened.schema))]
+    whole = {leaves[n].path.split(".")[0] for n in wanted if leaves[n].max_repetition_level}
+    return [n for n, leaf in enumerate(leaves) if n in wanted or leaf.path.split(".")[0] in whole]
 
 
 def _width(kind: Any) -> int:

@@ -96,10 +96,9 @@ def test_only_what_is_needed_is_scanned(athena: Athena) -> None:
     )
     assert athena.scanned("SELECT count(*) FROM scanned") == 0
     assert athena.scanned("SELECT max(key) FROM scanned") == sizes["key"]
-    assert (
-        athena.scanned("SELECT any_match(labels, l -> l.name = 'cat') FROM scanned")
-        == sizes["labels.list.element.name"]
-    )
+    # Of an array, Trino reads every field.
+    whole = sum(size for path, size in sizes.items() if path.startswith("labels."))
+    assert athena.scanned("SELECT any_match(labels, l -> l.name = 'cat') FROM scanned") == whole
     # Half of the row groups hold no such width.
     assert athena.scanned("SELECT width FROM scanned WHERE width > 60") < sizes["Width"]
     assert athena.scanned("SELECT width FROM scanned WHERE width > 600") == 0
