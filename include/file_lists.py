@@ -112,20 +112,22 @@ def visible_files(
 def merged_from(s3: Any, bucket: str, file: ResultFile) -> frozenset[str]:
     """Keys of the files whose rows a merged file took over; none for the file of a batch.
 
-    :raises ResultsError: it is no Parquet file.
+    :raises ResultsError: it is no Parquet file, or somebody else has written it anew.
     """
     if not file.is_merged:
         return frozenset()
     try:
         schema = pq.ParquetFile(RangedFile(s3, bucket, file.key, file.size_bytes)).schema_arrow
-    except (pa.ArrowException, OSError) as err:
+        names = (schema.metadata or {}).get(MERGED_FROM)
+        if names is None:
+            raise ValueError("its footer does not say which files were merged")
+        folder = layout.image_labels_of(analysis=file.analysis, day=file.day)
+        return frozenset(folder + name for name in names.decode().splitlines())
+    except (pa.ArrowException, OSError, ValueError) as err:
         raise ResultsError(
             f"s3://{bucket}/{file.key} is no Parquet file of results ({err}): restore it; or delete it and put its batches "
             "back, as docs/runbook.md says."
         ) from err
-    names = (schema.metadata or {}).get(MERGED_FROM, b"").decode().splitlines()
-    folder = layout.image_labels_of(analysis=file.analysis, day=file.day)
-    return frozenset(folder + name for name in names)
 
 
 def _survey(s3: Any, bucket: str, analysis: str, days: Collection[str] | None) -> tuple[dict[str, int], dict[str, str]]:

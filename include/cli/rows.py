@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -17,6 +18,7 @@ from rich.table import Table
 from include.cli.output import Answer, Cleaned, line, table
 from include.queries import QueryError
 from include.queries.athena import Done
+from include.schema import writable
 
 MOST_SHOWN: Final = 1_000
 FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -87,8 +89,13 @@ def _is_number(arrow: pa.DataType) -> bool:
 
 
 def _json(schema: pa.Schema, rows: Iterator[tuple[Any, ...]], facts: dict[str, Any], out: Path | None) -> Answer:
+    if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
+        raise QueryError(
+            f"Two columns are called {twice[0]}: JSON takes one of them. Give each a name of its own (AS ...)."
+        )
     columns = [{"name": field.name, "type": str(field.type)} for field in schema]
-    found = [dict(zip(schema.names, row, strict=True)) for row in rows]
+    # JSON has no word for what is no number.
+    found = [dict(zip(schema.names, map(writable, row), strict=True)) for row in rows]
     document = {"columns": columns, "rows": found}
     if out is None:
         return Answer({**facts, **document}, [])

@@ -61,6 +61,9 @@ class Filter:
             raise SearchError(
                 f"No confidence lies between {self.min_confidence} and {self.max_confidence}: give two numbers from 0 to 100."
             )
+        texts = (*self.labels, *self.without, self.prefix, self.bucket, self.status, self.model_version, self.analysis)
+        if halves := [text for text in texts if text and is_half(text)]:
+            raise SearchError(f"{halves[0]!r} holds half a character, as no name does.")
         for name, moment in (("since", self.since), ("until", self.until)):
             if moment is not None and moment.tzinfo is None:
                 raise SearchError(f"{name} {moment} has no time zone: give one, such as {moment}+00:00.")
@@ -71,6 +74,11 @@ class Filter:
         moments = [moment for moment in (self.since, self.until) if moment]
         whole = all((moment - EPOCH) % timedelta(days=1) == timedelta(0) for moment in moments)
         return whole and Filter(since=self.since, until=self.until, analysis=self.analysis) == self
+
+
+def is_half(text: str) -> bool:
+    """Whether half a character is in it: bytes of a shell that are no UTF-8, or a pair that was cut."""
+    return text != text.encode(errors="replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +199,8 @@ def from_cursor(cursor: str) -> tuple[int, int]:
         if zlib.crc32(packed).to_bytes(4, "big") != checksum:
             raise ValueError("checksum")
         came_at, image = _CURSOR.unpack(packed)
-    except (binascii.Error, ValueError, struct.error) as err:
+        naive(EPOCH + came_at * MICROSECOND)  # a moment that there is
+    except (binascii.Error, ValueError, OverflowError, struct.error) as err:
         raise SearchError(
             f"{cursor[:80]!r} is no place to go on from: leave it out to begin with the first page."
         ) from err

@@ -7,7 +7,7 @@ column of DDL between backticks, ``-- to the end of the line``, and from ``/*`` 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,12 +48,12 @@ def tokens(sql: str) -> Iterator[Token]:
 
 
 def without_comments(sql: str) -> str:
-    """Athena looks at a statement's beginning to see what it is, and counts the ``?`` in it."""
-    return "".join(token.text for token in tokens(sql) if token.kind != "comment").strip()
+    """Athena looks at a statement's beginning to see what it is, and counts the ``?`` in it. A comment parts words."""
+    return _joined(tokens(sql))
 
 
 def read_only(sql: str) -> str:
-    """The statement, without a ``;`` at its end, if it is one and only reads.
+    """The statement, without comments and a ``;`` at its end, if it is one and only reads.
 
     By its first words, since Athena's grammar has no statement that begins so and writes; permissions are what keeps people out.
 
@@ -73,7 +73,11 @@ def read_only(sql: str) -> str:
         raise QueryError(
             f"{what!r} may change something: only SELECT, WITH, VALUES, SHOW, DESCRIBE and EXPLAIN run here."
         )
-    return "".join(token.text for token in every if token.text != ";").strip()
+    return _joined(token for token in every if token.text != ";")
+
+
+def _joined(said: Iterable[Token]) -> str:
+    return "".join(" " if token.kind == "comment" else token.text for token in said).strip()
 
 
 def _first_word(said: Sequence[Token]) -> str:

@@ -145,6 +145,18 @@ def test_a_damaged_merged_file_is_named(s3: MemoryS3) -> None:
         merged_from(s3, FINAL, ResultFile(merged, 9, "custom_labels", DAY))
 
 
+@pytest.mark.parametrize("footer", [None, {}, {MERGED_FROM: b"\xff"}])
+def test_a_merged_file_that_another_program_wrote_anew_is_an_error_and_shows_no_row_twice(
+    s3: MemoryS3, footer: dict[bytes, bytes] | None
+) -> None:
+    merged = put_merged(s3)
+    body = io.BytesIO()
+    pq.write_table(IMAGE_LABELS.empty_table().replace_schema_metadata(footer), body)
+    s3.put_object(Bucket=FINAL, Key=merged, Body=body.getvalue())
+    with pytest.raises(ResultsError, match=f"{merged} is no Parquet file of results"):
+        merged_from(s3, FINAL, ResultFile(merged, len(body.getvalue()), "custom_labels", DAY))
+
+
 def test_tasks_that_publish_at_once_all_get_their_line(s3: MemoryS3) -> None:
     names = [of_batch(f"{number:016x}") for number in range(24)]
     threads = [threading.Thread(target=add, args=(s3, put(s3, name))) for name in names]

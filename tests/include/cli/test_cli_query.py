@@ -17,7 +17,7 @@ import pytest
 from include.cli import query
 from include.cli.output import say
 from include.cli.rows import MOST_SHOWN, show
-from include.queries import saved
+from include.queries import QueryError, saved
 from include.queries.athena import Done
 from tests.include.cli.conftest import Account, document, typed
 from tests.include.queries.sample_results import put_sample
@@ -79,6 +79,20 @@ class TestRows:
         assert (told["scanned_bytes"], told["cost_usd"]) == (25_000_000, 0.000125)
         shown(capsys, batch(key=KEYS, n=[1, 2, 3, 4, 5, None]), form="json", out=tmp_path / "a")
         assert json.loads((tmp_path / "a").read_text()) == told
+
+    def test_what_is_no_number_is_null_in_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        text = shown(capsys, batch(n=[1.5, float("nan"), float("inf"), None]), form="json")
+        assert json.loads(text, parse_constant=pytest.fail)["rows"] == [
+            {"n": 1.5},
+            {"n": None},
+            {"n": None},
+            {"n": None},
+        ]
+
+    def test_json_loses_no_column_of_two_with_one_name(self) -> None:
+        two = pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+        with pytest.raises(QueryError, match="Two columns are called a"):
+            show(DONE, [two], form="json", out=None)
 
     def test_a_file_that_cannot_be_written_is_said(self, tmp_path: Path) -> None:
         with pytest.raises(Exception, match="cannot be written"):

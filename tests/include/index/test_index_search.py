@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -144,6 +148,18 @@ class TestPages:
         assert cursor is not None
         with pytest.raises(SearchError, match="first page"):
             query.from_cursor(damage + cursor[:-1] if damage else cursor[:-4])
+
+    @pytest.mark.parametrize("microseconds", [2**63 - 1, -(2**63)])
+    def test_a_cursor_at_a_moment_that_there_is_not_says_so(self, microseconds: int) -> None:
+        packed = struct.pack(">qQ", microseconds, 1)
+        cursor = base64.urlsafe_b64encode(packed + zlib.crc32(packed).to_bytes(4, "big")).decode()
+        with pytest.raises(SearchError, match="first page"):
+            query.from_cursor(cursor)
+
+    @pytest.mark.parametrize("asked", [{"labels": ("\udcff",)}, {"without": ("\ud800",)}, {"prefix": "a/\udcff"}])
+    def test_half_a_character_is_said_to_be_one(self, asked: dict[str, Any]) -> None:
+        with pytest.raises(SearchError, match="half a character"):
+            Filter(**asked)
 
     @pytest.mark.parametrize("size", [0, -1, search.MOST_A_PAGE + 1])
     def test_the_size_of_a_page_is_bounded(self, index: LabelIndex, size: int) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from include.queries import QueryError
-from include.queries.tokens import read_only, tokens
+from include.queries.tokens import read_only, tokens, without_comments
 
 READS = [
     "SELECT 1",
@@ -77,6 +77,12 @@ def test_what_does_not_end_is_refused(sql: str) -> None:
 @pytest.mark.parametrize("sql", ["SELECT 1", "SELECT 1;", "SELECT 1 ; \n", "SELECT 1; -- that is all", "SELECT 1;;"])
 def test_no_semicolon_is_passed_on(sql: str) -> None:
     assert [token.text for token in tokens(read_only(sql)) if token.kind in ("word", "sign")] == ["SELECT", "1"]
+
+
+@pytest.mark.parametrize("sql", ["-- why?\nSELECT/* what? */1", "SELECT--\n1 ; -- that?", "/**/SELECT 1/**/"])
+def test_comments_are_not_passed_on_and_part_words(sql: str) -> None:
+    assert read_only(sql).split() == ["SELECT", "1"]
+    assert "?" not in without_comments(sql)
 
 
 @pytest.mark.parametrize("sql", [*READS, *WRITES])
