@@ -135,7 +135,7 @@ def _nested(value: Value, to: Type, at: str) -> str:
         done = [explicit(each, of, at).sql for each, of in zip(cells, to.of, strict=True)]
         fields = ", ".join(f"{types.text(types.field_key(to, n))}: {each}" for n, each in enumerate(done))
         return f"(CASE WHEN {value.sql} IS NULL THEN NULL ELSE {{{fields}}} END)"
-    if value.type.of[0] == to.of[0] and types.common(value.type.of[1], to.of[1]) == to.of[1]:
+    if value.type.of[0] == to.of[0] and not to.of[1].of and types.common(value.type.of[1], to.of[1]) == to.of[1]:
         return f"CAST({value.sql} AS {types.duckdb(to)})"
     raise not_supported(f"cast {value.type} to {to}")
 

@@ -79,6 +79,13 @@ VALUES: dict[str, str | None] = {
     "round(2.5e0)": "3.0",
     "round(-2.5e0)": "-3.0",
     "truncate(-1.7e0)": "-1.0",
+    # of decimals they are decimals
+    "round(2.567, 2)": "2.570",
+    "ceil(1.2)": "2",
+    "floor(-1.2)": "-2",
+    "truncate(-1.7)": "-1",
+    "mod(5.5, 2)": "1.5",
+    "sign(-0.5)": "-1",
     "mod(7, 3)": "1",
     "sign(-3)": "-1",
     "sqrt(-1e0)": "NaN",
