@@ -51,8 +51,8 @@ def _sql(value: Value, to: Type, at: str) -> str:
             return found
     if to.name == kind.name and to.of and len(to.of) == len(kind.of):
         return _nested(value, to, at)
-    if to.name == "json" and kind.name in ("boolean", "bigint", "integer", "double", "varchar"):
-        return f"to_json({value.sql})"
+    if to.name == "json":
+        return _to_json(value)
     if kind.name == "json":
         return _from_json(value, to)
     raise QueryError("TYPE_MISMATCH", f"{at}Cannot cast {kind} to {to}")
@@ -135,9 +135,15 @@ def _nested(value: Value, to: Type, at: str) -> str:
         done = [explicit(each, of, at).sql for each, of in zip(cells, to.of, strict=True)]
         fields = ", ".join(f"{types.text(types.field_key(to, n))}: {each}" for n, each in enumerate(done))
         return f"(CASE WHEN {value.sql} IS NULL THEN NULL ELSE {{{fields}}} END)"
-    if value.type.of[0] == to.of[0] and types.common(value.type.of[1], to.of[1]) == to.of[1]:
+    if value.type.of[0] == to.of[0] and not to.of[1].of and types.common(value.type.of[1], to.of[1]) == to.of[1]:
         return f"CAST({value.sql} AS {types.duckdb(to)})"
     raise not_supported(f"cast {value.type} to {to}")
+
+
+def _to_json(value: Value) -> str:
+    if value.type.name not in ("boolean", "bigint", "integer", "double", "varchar"):
+        raise not_supported(f"cast {value.type} to json")
+    return f"to_json({value.sql})"
 
 
 def _from_json(value: Value, to: Type) -> str:

@@ -12,6 +12,7 @@ from sqlglot import exp
 from sqlglot.dialects.trino import Trino
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.trino import TrinoParser
+from sqlglot.tokenizer_core import TokenType
 
 from local_aws.athena.errors import QueryError
 
@@ -21,6 +22,10 @@ _SPECIAL = ("CAST", "EXTRACT", "LISTAGG", "POSITION", "SUBSTRING", "TRIM", "TRY_
 
 class _Parser(TrinoParser):
     FUNCTIONS: ClassVar[Any] = {}
+    # `a::bigint` is other dialects' CAST.
+    COLUMN_OPERATORS: ClassVar[Any] = {
+        token: operator for token, operator in TrinoParser.COLUMN_OPERATORS.items() if token != TokenType.DCOLON
+    }
     FUNCTION_PARSERS: ClassVar[Any] = {name: TrinoParser.FUNCTION_PARSERS[name] for name in _SPECIAL}
 
 
@@ -35,6 +40,7 @@ def parse(sql: str) -> exp.Expression:
     """One statement; QueryError SYNTAX_ERROR with line and column."""
     try:
         statements: list[Any] = [each for each in AthenaSql().parse(sql) if each is not None]
+        _strict(AthenaSql().tokenize(sql))
     except ParseError as error:
         first = error.errors[0] if error.errors else {}
         line, column = first.get("line") or 1, first.get("col") or 1
@@ -47,6 +53,19 @@ def parse(sql: str) -> exp.Expression:
         raise QueryError("SYNTAX_ERROR", "line 1:1: Only one sql statement is allowed. Got: " + sql[:200])
     only: exp.Expression = statements[0]
     return only
+
+
+def _strict(tokens: list[Any]) -> None:
+    """Refuse what sqlglot lets pass and Trino does not: `==`, a comma before FROM or `)`, LIMIT 1, 2."""
+    texts = (TokenType.STRING, TokenType.IDENTIFIER)
+    words = ["'" if token.token_type in texts else token.text.upper() for token in tokens] + [""]
+    for n in range(len(tokens)):
+        lone = words[n] == "," and words[n + 1] in ("FROM", "WHERE", "GROUP", "ORDER", ")", "")
+        pair = words[n] == "LIMIT" and words[n + 2 : n + 3] == [","]
+        if words[n] == "==" or lone or pair:
+            at = tokens[n + 2 if pair else n]
+            column = at.col - len(at.text) + 1
+            raise QueryError("SYNTAX_ERROR", f"line {at.line}:{column}: mismatched input '{at.text}'")
 
 
 def expression(sql: str) -> exp.Expression:

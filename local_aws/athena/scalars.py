@@ -107,7 +107,13 @@ _TABLE: list[tuple[str, str, str]] = [
     ("rpad", "varchar, bigint, varchar -> varchar", "rpad({0}, CAST({1} AS INTEGER), {2})"),
     ("chr", "bigint -> varchar", "chr(CAST({0} AS INTEGER))"),
     ("codepoint", "varchar -> integer", "unicode({0})"),
-    ("split", "varchar, varchar -> array(varchar)", "string_split({0}, {1})"),
+    (
+        "split",
+        "varchar, varchar -> array(varchar)",
+        "(CASE WHEN {1} = '' THEN "
+        + _fails(_ARGUMENT, "The delimiter may not be the empty string")
+        + " ELSE string_split({0}, {1}) END)",
+    ),
     (
         "split_part",
         "varchar, varchar, bigint -> varchar",
@@ -210,6 +216,7 @@ _TABLE: list[tuple[str, str, str]] = [
         "list_filter({0} || {1}, lambda c_each, c_at: list_position({0} || {1}, c_each) = c_at)",
     ),
     ("flatten", "array(array(T)) -> array(T)", "flatten({0})"),
+    ("reverse", "varchar -> varchar", "array_to_string(list_reverse(string_split({0}, '')), '')"),
     ("reverse", "array(T) -> array(T)", "list_reverse({0})"),
     ("repeat", "T, bigint -> array(T)", "list_transform(range(1, {1} + 1), lambda c_each: {0})"),
     (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from local_aws.athena import casts, datetimes, operators, types
+from local_aws.athena import casts, datetimes, decimals, operators, types
 from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.parsing import place
 from local_aws.athena.scopes import Scope, element
@@ -305,6 +305,7 @@ def grouping(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scop
 
 SPECIAL: dict[str, Handler] = {
     **datetimes.HANDLERS,
+    **dict.fromkeys(decimals.ROUNDING, decimals.rounded),
     "transform": transform,
     "filter": filter_,
     "any_match": _matches("any"),

@@ -56,6 +56,13 @@ QUERIES: dict[str, Rows] = {
     # WITH, sets, subqueries
     "WITH t(a, b) AS (SELECT 1, 2) SELECT b, a FROM t": [("2", "1")],
     "SELECT 1 UNION SELECT 1 UNION ALL SELECT 2 ORDER BY 1": [("1",), ("2",)],
+    # rows are alike by place, whatever their fields are called
+    "SELECT CAST(ROW(1, 'a') AS ROW(x integer, y varchar)) AS r "
+    "UNION ALL SELECT CAST(ROW(2.5, 'b') AS ROW(y decimal(2,1), x varchar)) ORDER BY r": [
+        ("{field0=1.0, field1=a}",),
+        ("{field0=2.5, field1=b}",),
+    ],
+    "SELECT ARRAY[ROW(1)] || ARRAY[ROW(2.5)]": [("[{field0=1.0}, {field0=2.5}]",)],
     "SELECT 1 UNION ALL SELECT 2.5 ORDER BY 1": [("1.0",), ("2.5",)],
     "SELECT x FROM (VALUES 1, 2, 3) t(x) WHERE x NOT IN (SELECT 2) AND EXISTS (SELECT 1) ORDER BY x OFFSET 1 LIMIT 5": [
         ("3",)
@@ -89,6 +96,11 @@ REFUSED = {
     "SELECT * FROM (VALUES 1) t(a) TABLESAMPLE BERNOULLI (10)": "NOT_SUPPORTED",
     "WITH RECURSIVE r(n) AS (SELECT 1) SELECT * FROM r": "NOT_SUPPORTED",
     "SELECT * FROM read_csv('/etc/passwd')": "NOT_SUPPORTED",
+    "SELECT 1::bigint": "SYNTAX_ERROR",
+    "SELECT 1 == 1": "SYNTAX_ERROR: line 1:10: mismatched input '=='",
+    "SELECT 1, FROM (VALUES 1) t(a)": "SYNTAX_ERROR: line 1:9: mismatched input ','",
+    "SELECT 1 LIMIT 1, 2": "SYNTAX_ERROR",
+    "SELECT 'a' ILIKE 'A'": "NOT_SUPPORTED",
     "MERGE INTO t USING u ON true": "NOT_SUPPORTED",
     "DELETE FROM t": "NOT_SUPPORTED",
 }
