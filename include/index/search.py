@@ -24,8 +24,8 @@ MOST_COUNTED: Final = 1_000_000
 # Beyond that facets are of the newest matches.
 MOST_IN_FACETS: Final = 100_000
 VALUES_A_FACET: Final = 50
-# Looked at before all others. Of two labels that a tenth of these have in common, a page is found here.
-CANDIDATES: Final = 10_000
+# Looked at before all others. Of two labels that a fiftieth of these have in common, a page is found here.
+CANDIDATES: Final = 3_000
 BIN: Final = 5  # points of confidence
 
 
