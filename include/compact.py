@@ -21,7 +21,15 @@ import pyarrow.parquet as pq
 
 from include import layout, objects
 from include.errors import ResultsError
-from include.file_lists import MERGED_FROM, ResultFile, ensure_file_list, merged_from, swap_files, visible_files
+from include.file_lists import (
+    MERGED_FROM,
+    ResultFile,
+    ensure_file_list,
+    merged_from,
+    swap_files,
+    visible_files,
+    visible_keys,
+)
 from include.merge import merge_files, read_rows, rows_of_batches
 from include.parallel import in_parallel
 
@@ -50,9 +58,9 @@ class Compaction:
 
 def days_to_compact(s3: Any, bucket: str, *, analysis: str, now: datetime, threads: int) -> list[str]:
     """Days that are over and have at least two files of batches; a day that goes on, once it has very many."""
-    files = visible_files(s3, bucket, analysis=analysis, threads=threads)
-    batches = Counter(file.day for file in files if not file.is_merged)
+    shown, _ = visible_keys(s3, bucket, analysis=analysis, threads=threads)
     today = f"{now:%Y-%m-%d}"
+    batches = {day: sum(not layout.is_merged(key) for key in keys) for day, keys in shown.items()}
     return sorted(day for day, count in batches.items() if count > (1 if day < today else MANY_FILES))
 
 
@@ -133,35 +141,31 @@ def _merge(paths: Sequence[Path], target: Path, keys: Sequence[str], folder: Pat
 
 def remove_replaced(s3: Any, bucket: str, *, analysis: str, now: datetime, threads: int) -> int:
     """Delete the files whose rows a merged file has shown for hours, and merged files that were never shown; how many."""
-    there = _listed(s3, bucket, f"{layout.IMAGE_LABELS}analysis={analysis}/")
-    shown = visible_files(s3, bucket, analysis=analysis, threads=threads)
+    modified = _modified(s3, bucket, f"{layout.IMAGE_LABELS}analysis={analysis}/")
+    shown, sizes = visible_keys(s3, bucket, analysis=analysis, threads=threads)
     # Looked at once they have been read: what is swapped in between has not been shown for hours.
-    lists = _listed(s3, bucket, f"{layout.FILE_LISTS}analysis={analysis}/")
-    settled = {layout.day_of(key) for key, item in lists.items() if item["LastModified"] < now - GRACE}
-    seen = {file.key for file in shown}
-    hidden = {key for key in there if layout.day_of(key) in settled and key not in seen}
+    lists = _modified(s3, bucket, f"{layout.FILE_LISTS}analysis={analysis}/")
+    settled = {layout.day_of(key) for key, time in lists.items() if time < now - GRACE}
+    seen = {key for keys in shown.values() for key in keys}
+    hidden = {key for key in modified.keys() & sizes.keys() if layout.day_of(key) in settled and key not in seen}
     days = {layout.day_of(key) for key in hidden}
-    made_of = in_parallel(
-        lambda file: merged_from(s3, bucket, file),
-        [file for file in shown if file.is_merged and file.day in days],
-        threads=threads,
-    )
+    merged = [key for key in sizes if layout.is_merged(key) and layout.day_of(key) in days]
+
+    def took_over(key: str) -> frozenset[str]:
+        return merged_from(s3, bucket, ResultFile(key, sizes[key], analysis, layout.day_of(key)))
+
+    made_of = dict(zip(merged, in_parallel(took_over, merged, threads=threads), strict=True))
     # Of a merge that was killed; but as long as all its files are shown, somebody may be about to show it.
-    never_shown = {
-        key
-        for key in hidden
-        if layout.is_merged(key)
-        and there[key]["LastModified"] < now - GRACE
-        and not merged_from(s3, bucket, ResultFile(key, there[key]["Size"], analysis, layout.day_of(key))) <= seen
-    }
-    gone = sorted(hidden & never_shown.union(*made_of))
+    never_shown = {key for key in merged if key in hidden and modified[key] < now - GRACE and not made_of[key] <= seen}
+    replaced = frozenset[str]().union(*(made_of[key] for key in merged if key in seen))
+    gone = sorted(hidden & (never_shown | replaced))
     in_parallel(lambda key: s3.delete_object(Bucket=bucket, Key=key), gone, threads=threads)
     return len(gone)
 
 
-def _listed(s3: Any, bucket: str, prefix: str) -> dict[str, dict[str, Any]]:
+def _modified(s3: Any, bucket: str, prefix: str) -> dict[str, datetime]:
     return {
-        item["Key"]: item
+        item["Key"]: item["LastModified"]
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for item in page.get("Contents", [])
     }

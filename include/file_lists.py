@@ -96,17 +96,32 @@ def visible_files(
     :param days: only these (``YYYY-MM-DD``).
     :raises ResultsError: a list names a file that is gone, or was lost after files had been merged.
     """
+    shown, sizes = visible_keys(s3, bucket, analysis=analysis, threads=threads, days=days)
+
+    def of_day(day: str) -> list[ResultFile]:
+        return [ResultFile(key, sizes.get(key) or _size(s3, bucket, key, day), analysis, day) for key in shown[day]]
+
+    return [file for files in in_parallel(of_day, shown, threads=threads) for file in files]
+
+
+def visible_keys(
+    s3: Any, bucket: str, *, analysis: str, threads: int, days: Collection[str] | None = None
+) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Keys of the files that readers see, by day, whether they are there or not; and the sizes of all files that are there.
+
+    :raises ResultsError: a list was lost after files had been merged.
+    """
     data, lists = _survey(s3, bucket, analysis, days)
     by_day: dict[str, list[str]] = {day: [] for day in lists}
     for key in data:
         by_day.setdefault(layout.day_of(key), []).append(key)
 
-    def of_day(day: str) -> list[ResultFile]:
+    def of_day(day: str) -> list[str]:
         listed = _read(s3, bucket, lists[day])[0] if day in lists else None
-        keys = _before_lists(bucket, analysis, day, by_day[day]) if listed is None else listed
-        return [ResultFile(key, data.get(key) or _size(s3, bucket, key, day), analysis, day) for key in sorted(keys)]
+        return sorted(_before_lists(bucket, analysis, day, by_day[day]) if listed is None else listed)
 
-    return [file for files in in_parallel(of_day, sorted(by_day), threads=threads) for file in files]
+    every = sorted(by_day)
+    return dict(zip(every, in_parallel(of_day, every, threads=threads), strict=True)), data
 
 
 def merged_from(s3: Any, bucket: str, file: ResultFile) -> frozenset[str]:

@@ -126,7 +126,7 @@ def _read(s3: Any, bucket: str, file: ResultFile, model_arn: str, select: Select
     except (pa.ArrowException, OSError, ValueError) as err:
         raise SelectionError(
             f"s3://{bucket}/{file.key} is no Parquet file of results ({type(err).__name__}: {err}), so nobody knows which images "
-            "have been labelled. Restore it or move it out of results/, then plan again."
+            "have been labelled. Restore it, or delete it and put its batch back as docs/runbook.md says; then plan again."
         ) from err
     return parquet.metadata.num_rows, _aggregate(parts)
 

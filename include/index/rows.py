@@ -98,6 +98,8 @@ def _read(bucket: str, file: ResultFile, body: Any) -> Generator[Batch, None, No
         missing = [name for name in _IDENTITY if name not in found]
         if missing:
             raise ValueError(f"it has no column {', '.join(missing)}")
+        if twice := [name for name in IMAGE_LABELS.names if found.count(name) > 1]:
+            raise ValueError(f"it has {', '.join(twice)} twice")
         known = [field.name for field in IMAGE_LABELS if field.name in found]
         batches = parquet.iter_batches(batch_size=BATCH_ROWS, columns=known, use_threads=False)
         while (batch := next(batches, None)) is not None:

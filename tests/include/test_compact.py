@@ -15,6 +15,7 @@ import pytest
 from include import compact as compact_module
 from include import layout, merge
 from include.compact import GRACE, Compaction, compact_day, days_to_compact, remove_replaced
+from include.errors import ResultsError
 from include.file_lists import add_file, visible_files
 from include.schema import ANALYSIS, IMAGE_LABELS, image_labels_table, image_row
 from tests.include.memory_s3 import MODIFIED, Killed, MemoryS3
@@ -266,6 +267,20 @@ def test_a_damaged_file_is_named_and_left_where_it_is(s3: MemoryS3, body: bytes)
     assert key_of("b" * 16) in seen(s3)
     remove(s3)
     assert s3.contents(FINAL)[key_of("b" * 16)] == body
+
+
+def test_a_listed_file_that_is_gone_keeps_no_other_day_from_being_compacted(s3: MemoryS3) -> None:
+    for day in ("2026-02-01", "2026-02-02", DAY):
+        for name in "ab":
+            publish(s3, name * 16, day=day)
+    compact(s3, "2026-02-02")
+    s3.delete_object(Bucket=FINAL, Key=key_of("a" * 16, "2026-02-01"))
+    assert remove(s3) == 2
+    days = days_to_compact(s3, FINAL, analysis=ANALYSIS, now=NEXT_DAY, threads=1)
+    assert days == ["2026-02-01", DAY]
+    assert compact(s3).rows == 10
+    with pytest.raises(ResultsError, match="aaaa.parquet is listed .* and is gone: no query of 2026-02-01 works"):
+        compact(s3, "2026-02-01")
 
 
 def test_a_file_of_an_older_version_has_nulls_for_what_it_did_not_know(s3: MemoryS3) -> None:

@@ -204,6 +204,10 @@ class TestStrangeFiles:
         publish_table(s3, "b1", pa.table({"key": ["1.jpg"]}))
         with pytest.raises(ResultsError, match=r"b1\.parquet.*no column source_bucket"):
             refresh()
+        table = image_labels_table([row("a.jpg")])
+        publish_table(s3, "b1", table.append_column("etag", table["etag"]))
+        with pytest.raises(ResultsError, match=r"b1\.parquet.*etag twice"):
+            refresh()
 
     def test_a_column_that_cannot_be_one_of_ours_is_damage(self, s3: MemoryS3, refresh: Refresh) -> None:
         publish_table(s3, "b1", pa.table({"source_bucket": ["inbox"], "source_key": ["1.jpg"], "labels": ["mug"]}))
