@@ -28,6 +28,7 @@ from include.audit_places import (
 )
 from include.audit_records import (
     DONE,
+    MERGED,
     OUTCOMES,
     PENDING,
     STAGED,
@@ -98,8 +99,9 @@ def check_results(world: World) -> None:
     world.results = visible_results(world.s3, world.bucket)
     for read in read_results(world.s3, world.bucket, world.results):
         records = read.records or []
-        # A merged file has the rows of many batches; a damaged one still says which batch it was of.
-        world.published.update({record.batch_id for record in records} or {read.batch_id})
+        # A merged file has the rows of many batches; another one says by its name which batch it is of, also when damaged.
+        named = set() if MERGED in read.key else {read.batch_id}
+        world.published.update(named.union(record.batch_id for record in records))
         if read.problem:
             world.notes.add("unreadable", f"{read.key} {read.problem}")
         for record in records:

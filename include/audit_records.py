@@ -34,6 +34,7 @@ UNREADABLE: Final = "batches/unreadable/"
 RESULTS: Final = "results/image_labels/"
 FILE_LISTS: Final = "results/image_labels/_symlink_format_manifest/"
 _OF_A_DAY: Final = re.compile(r"analysis=[^/]+/dt=[^/]+/[^/]+")
+MERGED: Final = "/merged-"
 
 MISSING_CODES: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion", "NoSuchBucket"})
 # Objects in memory at a time while one is looked through: a batch may have 10,000 images.

@@ -51,15 +51,12 @@ def add_file(s3: Any, bucket: str, *, analysis: str, day: str, key: str) -> None
     def with_file(listed: list[str]) -> list[str]:
         if key in listed:
             return listed
-        merged = {each: objects.head(s3, bucket, each) for each in listed if layout.is_merged(each)}
-        # One that somebody deleted fails every query of the day; its batches are on their way back.
-        left = [each for each in listed if each not in merged or merged[each]]
-        has_rows = any(
-            key in merged_from(s3, bucket, ResultFile(each, found["ContentLength"], analysis, day))
-            for each, found in merged.items()
-            if found
-        )
-        return left if has_rows else [*left, key]
+        for merged in filter(layout.is_merged, listed):
+            # The line of one that somebody deleted stays: queries had better fail than miss its rows.
+            found = objects.head(s3, bucket, merged)
+            if found and key in merged_from(s3, bucket, ResultFile(merged, found["ContentLength"], analysis, day)):
+                return listed
+        return [*listed, key]
 
     _change(s3, bucket, analysis, day, with_file)
 

@@ -68,6 +68,8 @@ def publish(s3: Any, settings: Settings, batch: Batch, *, thresholds: dict[str, 
         return PublishReport(images=len(batch.images), pending=pending)
 
     outcomes = in_parallel(lambda outcome: _settled(s3, settings, outcome), outcomes, threads=settings.threads)
+    earlier = _earlier_documents(s3, settings, {(each.image.bucket, each.image.key) for each in outcomes})
+    outcomes = [_of_the_same_upload(outcome, earlier) for outcome in outcomes]
     rows = [
         image_row(
             outcome,
@@ -84,7 +86,9 @@ def publish(s3: Any, settings: Settings, batch: Batch, *, thresholds: dict[str, 
     for row, outcome in sorted(zip(rows, outcomes, strict=True), key=lambda pair: sequencer_order(pair[1].image)):
         by_key.setdefault((outcome.image.bucket, outcome.image.key), []).append((row, outcome))
 
-    superseded = _superseded(s3, settings, {name: some[-1][1].image for name, some in by_key.items()})
+    # Messages come in any order: a newer image may have been labelled already. Its document and its place stay; the older image
+    # has its row, and is filed beside it.
+    superseded = {name for name, some in by_key.items() if _is_newer(earlier.get(name, {}), some[-1][1].image)}
     by_name = [(some, name in superseded) for name, some in by_key.items()]
     in_parallel(lambda some: _write_documents(s3, settings, *some), by_name, threads=settings.threads)
     days = _write_parquet(s3, settings, batch.batch_id, rows)
@@ -122,19 +126,31 @@ def _settled(s3: Any, settings: Settings, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _superseded(s3: Any, settings: Settings, images: dict[tuple[str, str], ImageRef]) -> set[tuple[str, str]]:
-    """Names under which a newer image than these was labelled already, since messages come in any order.
+def _earlier_documents(
+    s3: Any, settings: Settings, names: set[tuple[str, str]]
+) -> dict[tuple[str, str], dict[str, str]]:
+    """Of those names that have a document of labels, its metadata."""
+    keys = {layout.labels_document(*name): name for name in names}
 
-    Its document and its place stay; the older image has its row, and is filed beside it.
-    """
-    names = {layout.labels_document(*name): name for name in images}
-
-    def look(key: str) -> tuple[str, str] | None:
+    def look(key: str) -> tuple[tuple[str, str], dict[str, str]] | None:
         there = objects.head(s3, settings.final_bucket, key)
-        return names[key] if there and _is_newer(there.get("Metadata", {}), images[names[key]]) else None
+        return (keys[key], there.get("Metadata", {})) if there else None
 
-    perhaps = objects.perhaps_there(s3, settings.final_bucket, names)
-    return set(filter(None, in_parallel(look, perhaps, threads=settings.threads)))
+    perhaps = objects.perhaps_there(s3, settings.final_bucket, keys)
+    return dict(filter(None, in_parallel(look, perhaps, threads=settings.threads)))
+
+
+def _of_the_same_upload(outcome: Outcome, earlier: dict[tuple[str, str], dict[str, str]]) -> Outcome:
+    """Labelled again, an image came when it came before: an event's time is later than the object's own LastModified.
+
+    Else the older result, which has the event's time, would pass for the newer one.
+    """
+    image = outcome.image
+    document = earlier.get((image.bucket, image.key), {})
+    if not image.etag or document.get("etag") != image.etag or "event-time" not in document:
+        return outcome
+    came_at = max(image.event_time, datetime.fromisoformat(document["event-time"]))
+    return replace(outcome, image=replace(image, event_time=came_at))
 
 
 def _is_newer(document: dict[str, str], image: ImageRef) -> bool:

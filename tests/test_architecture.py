@@ -17,7 +17,15 @@ MOST_LINES = 400
 LONG_MODULES = {"plugins/rekognition/operators.py"}
 
 OURS = {"include", "labelling", "rekognition", "local_aws", "local_stack", "results_browser"}
-DAGS = {"label_images", "stop_idle_model", "audit_images", "backfill_archive", "compact_labels", "index_labels", "query_labels"}
+DAGS = {
+    "label_images",
+    "stop_idle_model",
+    "audit_images",
+    "backfill_archive",
+    "compact_labels",
+    "index_labels",
+    "query_labels",
+}
 
 # A notifier that a user plugs in may raise anything, and must not fail a run.
 RUNS_USERS_CODE = {"dags/labelling/alerts.py"}

@@ -566,6 +566,10 @@ class TestResults:
             world.delete(f"batches/outcomes/{batch_id}/done")
             world.put(f"batches/pending/1-{batch_id}.jsonl.gz", world.s3.contents(FINAL)[key])
         world.label()
+        assert found(world.audit()) == {"unreadable": 1}
+        (listed,) = world.keys("results/image_labels/_symlink_format_manifest/")
+        lines = world.s3.contents(FINAL)[listed].splitlines(keepends=True)
+        world.put(listed, b"".join(line for line in lines if merged.encode() not in line))
         assert found(world.audit()) == {}
 
     def test_parquet_of_a_batch_that_is_none(self, world: World) -> None:

@@ -126,7 +126,7 @@ def test_a_batch_that_is_published_again_after_the_swap_stays_in_the_merged_file
     assert seen(s3) == [merged]
 
 
-def test_batches_come_back_one_by_one_after_their_merged_file_was_deleted(s3: MemoryS3) -> None:
+def test_a_day_is_not_read_without_the_rows_of_a_merged_file_that_was_deleted(s3: MemoryS3) -> None:
     for name in ("a", "b"):
         add(s3, put(s3, of_batch(name)))
     merged = put_merged(s3, of_batch("a"), of_batch("b"))
@@ -134,8 +134,14 @@ def test_batches_come_back_one_by_one_after_their_merged_file_was_deleted(s3: Me
     s3.delete_object(Bucket=FINAL, Key=merged)
     with pytest.raises(ResultsError, match=f"{merged} is listed .* and is gone"):
         seen(s3)
-    add(s3, of_batch("a"))
-    assert seen(s3) == [of_batch("a")]
+    add(s3, of_batch("a"))  # put back
+    with pytest.raises(ResultsError, match=f"{merged} is listed .* and is gone"):
+        seen(s3)
+    add(s3, of_batch("b"))
+    s3.put_object(
+        Bucket=FINAL, Key=LIST, Body=s3.contents(FINAL)[LIST].replace(f"s3://{FINAL}/{merged}\n".encode(), b"")
+    )
+    assert seen(s3) == [of_batch("a"), of_batch("b")]
 
 
 def test_a_damaged_merged_file_is_named(s3: MemoryS3) -> None:

@@ -150,6 +150,17 @@ class TestRows:
             f"results/image_labels/analysis=custom_labels/dt=2026-03-01/{batch.batch_id}.parquet"
         ]
 
+    def test_labelled_again_an_image_is_as_new_as_its_upload_and_the_later_result_is_the_newest(
+        self, s3: MemoryS3, settings: Settings
+    ) -> None:
+        upload = image("a.jpg", minutes=0.02)
+        run(s3, settings, inferred(s3, settings, ended(upload)))
+        by_hand = replace(upload, event_time=NOW, origin="manual", force=True)  # as S3 has it: when the upload began
+        run(s3, settings, inferred(s3, settings, ended(by_hand, processed_at=NOW + timedelta(hours=1))))
+        found = sorted(rows(s3), key=lambda row: (row["event_time"], row["processed_at"], row["batch_id"]))
+        assert {row["event_time"] for row in found} == {upload.event_time.replace(microsecond=200_000)}
+        assert [row["origin"] for row in found] == ["upload", "manual"]
+
     def test_a_batch_around_midnight_has_a_file_a_day(self, s3: MemoryS3, settings: Settings) -> None:
         two = [ended(image("a.jpg")), ended(image("b.jpg"), processed_at=NOW + timedelta(days=1))]
         batch = inferred(s3, settings, *two)
