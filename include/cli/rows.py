@@ -141,7 +141,15 @@ def _target(out: Path | None) -> Iterator[TextIO]:
         yield Cleaned(sys.stdout) if sys.stdout.isatty() else sys.stdout  # type: ignore[misc]
         return
     try:
-        with out.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
-            yield file
+        # What is there stays until the new answer is complete; what is no file (a pipe, a terminal) is written to as it is.
+        part = out.with_name(f"{out.name}.part") if out.is_file() or not out.exists() else out
+        try:
+            with part.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+                yield file
+            if part != out:
+                part.replace(out)
+        finally:
+            if part != out:
+                part.unlink(missing_ok=True)
     except OSError as err:
         raise QueryError(f"{out} cannot be written: {err}.") from err

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,18 @@ def shown(capsys: pytest.CaptureFixture[str], *batches: pa.RecordBatch, form: st
 
 
 class TestRows:
+    def test_an_answer_that_breaks_off_leaves_the_file_as_it_was(self, tmp_path: Path) -> None:
+        out = tmp_path / "mugs.csv"
+        out.write_text("the answer before")
+
+        def broken_off() -> Iterator[pa.RecordBatch]:
+            yield batch(images=[1])
+            raise QueryError("no more")
+
+        with pytest.raises(QueryError, match="no more"):
+            show(DONE, broken_off(), form="csv", out=out)
+        assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("mugs.csv", "the answer before")]
+
     def test_numbers_stand_to_the_right_and_strangers_text_does_nothing(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
