@@ -272,7 +272,7 @@ class TestTheResults:
         assert pipeline.s3.keys(FINAL, "images/") == ["images/inbox/a.jpg", "images/inbox/b.jpg"]
         assert pipeline.s3.keys(FINAL, "labels/") == ["labels/inbox/a.jpg.json", "labels/inbox/b.jpg.json"]
         assert pipeline.s3.keys(INBOX) == []
-        assert len(pipeline.s3.keys(FINAL, "results/")) == 1
+        assert len(pipeline.s3.keys(FINAL, "results/image_labels/analysis=")) == 1
 
     def test_throttling_fails_no_image(self, pipeline: Pipeline) -> None:
         """The sample lets any number of functions loose on one inference unit, and has no limiter."""

@@ -15,7 +15,7 @@ from local_aws.process import LocalAws
 from local_stack import seed
 from local_stack.environment import Site, free_port
 from local_stack.scenes import HELD_OUT_SEEDS, draw_scene, encode
-from tests.integration.deployment import Deployment
+from tests.integration.deployment import WATCHDOG, Deployment
 from tests.integration.in_process import DagRunner
 from tests.integration.network import Network
 from tests.integration.world import QUICK, World
@@ -111,3 +111,5 @@ def deployment(shared_deployment: Deployment, world: World) -> Iterator[Deployme
     yield shared_deployment
     world.network.clear()
     shared_deployment.end_all_runs()
+    # Or its schedule, every ten minutes, comes between the tests that run Dags in process on the same model.
+    shared_deployment.pause(WATCHDOG)
