@@ -41,6 +41,7 @@ IDS = {
 READ_A_FILE = """
 import sys, time
 import airflow.sdk, airflow.providers.amazon.aws.operators.base_aws, airflow.providers.amazon.aws.sensors.base_aws
+import airflow.providers.standard.operators.trigger_dagrun  # it brings Airflow's models, which every Dag processor has
 import socket, botocore.session
 
 def refuse(*arguments, **options):
