@@ -44,8 +44,10 @@ WRITES = [
 
 
 @pytest.mark.parametrize("sql", READS)
-def test_what_reads_may_run(sql: str) -> None:
-    read_only(sql)
+def test_what_reads_may_run_and_is_one_statement_without_its_end(sql: str) -> None:
+    told = read_only(sql)
+    assert not told.endswith(";")
+    assert read_only(told) == told
 
 
 @pytest.mark.parametrize("sql", WRITES)
