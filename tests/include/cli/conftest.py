@@ -22,7 +22,8 @@ from local_stack import seed
 from local_stack.environment import ACCOUNT, REGION
 
 # A test looks at STARTING for as long as it wants: a model that is to be RUNNING is set so.
-FLAGS = ("--start-seconds", "600", "--stop-seconds", "600", "--time-scale", "1")
+# Control operations come as fast as they like: one test would else spend the rate that the next one needs.
+FLAGS = ("--start-seconds", "600", "--stop-seconds", "600", "--time-scale", "1", "--control-tps", "1000")
 
 
 @dataclass(frozen=True)
