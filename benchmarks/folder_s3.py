@@ -26,7 +26,7 @@ class FolderS3:
     def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
         return {"ContentLength": self._path(Bucket, Key).stat().st_size, "ETag": '"0"'}
 
-    def get_object(self, *, Bucket: str, Key: str, Range: str = "") -> dict[str, Any]:
+    def get_object(self, *, Bucket: str, Key: str, Range: str = "", **_conditions: Any) -> dict[str, Any]:
         path = self._path(Bucket, Key)
         if not Range:
             return {"Body": path.open("rb"), "ETag": '"0"'}
@@ -53,7 +53,11 @@ class FolderS3:
         bucket = self._folder / Bucket
         for path in sorted(path for path in bucket.joinpath(Prefix).rglob("*") if path.is_file()):
             size, modified = path.stat().st_size, datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            yield {"Contents": [{"Key": str(path.relative_to(bucket)), "Size": size, "LastModified": modified}]}
+            yield {
+                "Contents": [
+                    {"Key": str(path.relative_to(bucket)), "Size": size, "ETag": '"0"', "LastModified": modified}
+                ]
+            }
 
     def _path(self, bucket: str, key: str) -> Path:
         path = self._folder / bucket / key

@@ -142,19 +142,16 @@ def _merge(paths: Sequence[Path], target: Path, keys: Sequence[str], folder: Pat
 def remove_replaced(s3: Any, bucket: str, *, analysis: str, now: datetime, threads: int) -> int:
     """Delete the files whose rows a merged file has shown for hours, and merged files that were never shown; how many."""
     modified = _modified(s3, bucket, f"{layout.IMAGE_LABELS}analysis={analysis}/")
-    shown, sizes = visible_keys(s3, bucket, analysis=analysis, threads=threads)
+    shown, there = visible_keys(s3, bucket, analysis=analysis, threads=threads)
     # Looked at once they have been read: what is swapped in between has not been shown for hours.
     lists = _modified(s3, bucket, f"{layout.FILE_LISTS}analysis={analysis}/")
     settled = {layout.day_of(key) for key, time in lists.items() if time < now - GRACE}
     seen = {key for keys in shown.values() for key in keys}
-    hidden = {key for key in modified.keys() & sizes.keys() if layout.day_of(key) in settled and key not in seen}
+    hidden = {key for key in modified.keys() & there.keys() if layout.day_of(key) in settled and key not in seen}
     days = {layout.day_of(key) for key in hidden}
-    merged = [key for key in sizes if layout.is_merged(key) and layout.day_of(key) in days]
-
-    def took_over(key: str) -> frozenset[str]:
-        return merged_from(s3, bucket, ResultFile(key, sizes[key], analysis, layout.day_of(key)))
-
-    made_of = dict(zip(merged, in_parallel(took_over, merged, threads=threads), strict=True))
+    merged = [key for key, file in there.items() if file.is_merged and file.day in days]
+    took_over = in_parallel(lambda key: merged_from(s3, bucket, there[key]), merged, threads=threads)
+    made_of = dict(zip(merged, took_over, strict=True))
     # Of a merge that was killed; but as long as all its files are shown, somebody may be about to show it.
     never_shown = {key for key in merged if key in hidden and modified[key] < now - GRACE and not made_of[key] <= seen}
     replaced = frozenset[str]().union(*(made_of[key] for key in merged if key in seen))

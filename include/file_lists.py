@@ -34,6 +34,7 @@ class ResultFile:
 
     key: str
     size_bytes: int
+    etag: str  # with its quotes
     analysis: str
     day: str
 
@@ -53,8 +54,8 @@ def add_file(s3: Any, bucket: str, *, analysis: str, day: str, key: str) -> None
             return listed
         for merged in filter(layout.is_merged, listed):
             # The line of one that somebody deleted stays: queries had better fail than miss its rows.
-            found = objects.head(s3, bucket, merged)
-            if found and key in merged_from(s3, bucket, ResultFile(merged, found["ContentLength"], analysis, day)):
+            found = _file(s3, bucket, merged, analysis, day)
+            if found and key in merged_from(s3, bucket, found):
                 return listed
         return [*listed, key]
 
@@ -74,8 +75,8 @@ def swap_files(s3: Any, bucket: str, *, analysis: str, day: str, merged: str, fi
 
 def ensure_file_lists(s3: Any, bucket: str, *, analysis: str, threads: int) -> int:
     """List the days whose results are from before there were lists; how many there were."""
-    data, lists = _survey(s3, bucket, analysis, None)
-    without = sorted({layout.day_of(key) for key in data} - lists.keys())
+    there, lists = _survey(s3, bucket, analysis, None)
+    without = sorted({file.day for file in there.values()} - lists.keys())
     in_parallel(lambda day: ensure_file_list(s3, bucket, analysis=analysis, day=day), without, threads=threads)
     return len(without)
 
@@ -93,32 +94,32 @@ def visible_files(
     :param days: only these (``YYYY-MM-DD``).
     :raises ResultsError: a list names a file that is gone, or was lost after files had been merged.
     """
-    shown, sizes = visible_keys(s3, bucket, analysis=analysis, threads=threads, days=days)
+    shown, there = visible_keys(s3, bucket, analysis=analysis, threads=threads, days=days)
 
     def of_day(day: str) -> list[ResultFile]:
-        return [ResultFile(key, sizes.get(key) or _size(s3, bucket, key, day), analysis, day) for key in shown[day]]
+        return [there.get(key) or _came_late(s3, bucket, key, analysis, day) for key in shown[day]]
 
     return [file for files in in_parallel(of_day, shown, threads=threads) for file in files]
 
 
 def visible_keys(
     s3: Any, bucket: str, *, analysis: str, threads: int, days: Collection[str] | None = None
-) -> tuple[dict[str, list[str]], dict[str, int]]:
-    """Keys of the files that readers see, by day, whether they are there or not; and the sizes of all files that are there.
+) -> tuple[dict[str, list[str]], dict[str, ResultFile]]:
+    """Keys of the files that readers see, by day, whether they are there or not; and all files that are there, by key.
 
     :raises ResultsError: a list was lost after files had been merged.
     """
-    data, lists = _survey(s3, bucket, analysis, days)
+    there, lists = _survey(s3, bucket, analysis, days)
     by_day: dict[str, list[str]] = {day: [] for day in lists}
-    for key in data:
-        by_day.setdefault(layout.day_of(key), []).append(key)
+    for file in there.values():
+        by_day.setdefault(file.day, []).append(file.key)
 
     def of_day(day: str) -> list[str]:
         listed = _read(s3, bucket, lists[day])[0] if day in lists else None
         return sorted(_before_lists(bucket, analysis, day, by_day[day]) if listed is None else listed)
 
     every = sorted(by_day)
-    return dict(zip(every, in_parallel(of_day, every, threads=threads), strict=True)), data
+    return dict(zip(every, in_parallel(of_day, every, threads=threads), strict=True)), there
 
 
 def merged_from(s3: Any, bucket: str, file: ResultFile) -> frozenset[str]:
@@ -129,7 +130,7 @@ def merged_from(s3: Any, bucket: str, file: ResultFile) -> frozenset[str]:
     if not file.is_merged:
         return frozenset()
     try:
-        schema = pq.ParquetFile(RangedFile(s3, bucket, file.key, file.size_bytes)).schema_arrow
+        schema = pq.ParquetFile(RangedFile(s3, bucket, file.key, file.size_bytes, file.etag)).schema_arrow
         names = (schema.metadata or {}).get(MERGED_FROM)
         if names is None:
             raise ValueError("its footer does not say which files were merged")
@@ -142,21 +143,23 @@ def merged_from(s3: Any, bucket: str, file: ResultFile) -> frozenset[str]:
         ) from err
 
 
-def _survey(s3: Any, bucket: str, analysis: str, days: Collection[str] | None) -> tuple[dict[str, int], dict[str, str]]:
-    """Sizes of Parquet files by key, and the keys of lists by day.
+def _survey(
+    s3: Any, bucket: str, analysis: str, days: Collection[str] | None
+) -> tuple[dict[str, ResultFile], dict[str, str]]:
+    """Parquet files by key, and the keys of lists by day.
 
     In this order: where a day has no list in the end, nothing had been merged when its files were looked at.
     """
     folders = [f"analysis={analysis}/"] if days is None else [f"analysis={analysis}/dt={day}/" for day in days]
-    data = {
-        item["Key"]: int(item["Size"])
+    there = {
+        item["Key"]: ResultFile(item["Key"], item["Size"], item["ETag"], analysis, layout.day_of(item["Key"]))
         for folder in folders
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=layout.IMAGE_LABELS + folder)
         for item in page.get("Contents", [])
         if _OF_A_DAY.search(item["Key"])
     }
     lists = (key for folder in folders for key in objects.list_keys(s3, bucket, layout.FILE_LISTS + folder))
-    return data, {layout.day_of(key): key for key in lists if _OF_A_DAY.search(key)}
+    return there, {layout.day_of(key): key for key in lists if _OF_A_DAY.search(key)}
 
 
 def _before_lists(bucket: str, analysis: str, day: str, keys: list[str]) -> list[str]:
@@ -170,15 +173,19 @@ def _before_lists(bucket: str, analysis: str, day: str, keys: list[str]) -> list
     return keys
 
 
-def _size(s3: Any, bucket: str, key: str, day: str) -> int:
-    """Of a file that came after the listing."""
+def _file(s3: Any, bucket: str, key: str, analysis: str, day: str) -> ResultFile | None:
     found = objects.head(s3, bucket, key)
-    if found is None:
-        raise ResultsError(
-            f"s3://{bucket}/{key} is listed below {layout.FILE_LISTS} and is gone: no query of {day} works. "
-            "Restore it, or put its batches back as docs/runbook.md says."
-        )
-    return int(found["ContentLength"])
+    return ResultFile(key, found["ContentLength"], found["ETag"], analysis, day) if found else None
+
+
+def _came_late(s3: Any, bucket: str, key: str, analysis: str, day: str) -> ResultFile:
+    """A file that came after the listing."""
+    if found := _file(s3, bucket, key, analysis, day):
+        return found
+    raise ResultsError(
+        f"s3://{bucket}/{key} is listed below {layout.FILE_LISTS} and is gone: no query of {day} works. "
+        "Restore it, or put its batches back as docs/runbook.md says."
+    )
 
 
 def _read(s3: Any, bucket: str, list_key: str) -> tuple[list[str] | None, str | None]:

@@ -11,12 +11,15 @@ TAIL_BYTES: Final = 1024**2
 
 
 class RangedFile(io.RawIOBase):
-    """An S3 object that can be read here and there. Its end is read once and kept."""
+    """An S3 object that can be read here and there. Its end is read once and kept.
 
-    def __init__(self, s3: Any, bucket: str, key: str, size: int) -> None:
+    Parts of two versions would make a file that never was: once it is written anew, a read raises ``PreconditionFailed``.
+    """
+
+    def __init__(self, s3: Any, bucket: str, key: str, size: int, etag: str) -> None:
         super().__init__()
         self._get: Callable[[int, int], bytes] = lambda start, end: bytes(
-            s3.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}")["Body"].read()
+            s3.get_object(Bucket=bucket, Key=key, IfMatch=etag, Range=f"bytes={start}-{end - 1}")["Body"].read()
         )
         self._size, self._place = size, 0
         self._tail_start = max(0, size - TAIL_BYTES)

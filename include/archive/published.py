@@ -113,15 +113,15 @@ def read_published(
 def _read(s3: Any, bucket: str, file: ResultFile, model_arn: str, select: Select) -> tuple[int, Known]:
     """Rows of the file, and what of it matters. A merged file has the rows of a whole day: a part of it at a time."""
     try:
-        parquet = pq.ParquetFile(RangedFile(s3, bucket, file.key, file.size_bytes), pre_buffer=True)
+        parquet = pq.ParquetFile(RangedFile(s3, bucket, file.key, file.size_bytes, file.etag), pre_buffer=True)
         missing = sorted({*COLUMNS} - {*parquet.schema_arrow.names})
         if missing:
             raise ValueError(f"it has no column {', '.join(missing)}")
         batches = parquet.iter_batches(batch_size=BATCH_ROWS, columns=COLUMNS, use_threads=False)
         parts = [_known(pa.Table.from_batches([batch]), model_arn, select) for batch in batches]
     except ClientError as err:
-        if objects.is_missing(err):
-            raise SelectionError(f"s3://{bucket}/{file.key} has gone while it was read. Plan again.") from err
+        if objects.is_missing(err) or objects.is_condition_failed(err):
+            raise SelectionError(f"s3://{bucket}/{file.key} has gone, or was replaced, while it was read. Plan again.") from err
         raise
     except (pa.ArrowException, OSError, ValueError) as err:
         raise SelectionError(

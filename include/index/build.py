@@ -159,16 +159,16 @@ def forget_files(con: duckdb.DuckDBPyConnection, keys: Collection[str]) -> None:
     run(con, f"DELETE FROM files WHERE key IN ({', '.join('?' * len(keys))})", [*keys])
 
 
-def covered(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Sizes of the files of results that are in the index, by key."""
-    return dict(run(con, "SELECT key, size_bytes FROM files"))
+def covered(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """ETags of the files of results that are in the index, by key."""
+    return dict(run(con, "SELECT key, etag FROM files"))
 
 
 def _note(con: duckdb.DuckDBPyConnection, rows: Mapping[ResultFile, int]) -> None:
     noted = pa.table(
         {
             "key": [file.key for file in rows],
-            "size_bytes": [file.size_bytes for file in rows],
+            "etag": [file.etag for file in rows],
             "analysis": [file.analysis for file in rows],
             "day": [file.day for file in rows],
             "rows": [*rows.values()],

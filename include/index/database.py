@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import duckdb
 
 # Changes with the tables, and with DuckDB's file format (https://duckdb.org/docs/stable/internals/storage).
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 THREADS: Final = 2
 READER_MEMORY_MB: Final = 1_024
 BUILDER_MEMORY_MB: Final = 512
@@ -36,7 +36,7 @@ CREATE TABLE label_days (label UBIGINT, day DATE, images BIGINT, passing BIGINT)
 CREATE TABLE image_days (
     analysis VARCHAR, day DATE, status VARCHAR, model_version VARCHAR, source_bucket VARCHAR, images BIGINT, without BIGINT
 );
-CREATE TABLE files (key VARCHAR, size_bytes BIGINT, analysis VARCHAR, day VARCHAR, rows BIGINT);
+CREATE TABLE files (key VARCHAR, etag VARCHAR, analysis VARCHAR, day VARCHAR, rows BIGINT);
 CREATE TABLE facts (schema_version INTEGER, unsorted BIGINT);
 """
 

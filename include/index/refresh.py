@@ -188,8 +188,8 @@ def _of_base(
     return plan
 
 
-def _plan(s3: Any, bucket: str, covered: Mapping[str, int], visible: Collection[ResultFile]) -> _Plan:
-    new = [file for file in visible if covered.get(file.key) != file.size_bytes]
+def _plan(s3: Any, bucket: str, covered: Mapping[str, str], visible: Collection[ResultFile]) -> _Plan:
+    new = [file for file in visible if covered.get(file.key) != file.etag]
     took_over = {file: merged_from(s3, bucket, file) for file in new if file.is_merged}
     known = {file: keys for file, keys in took_over.items() if keys and keys <= covered.keys()}
     keys_now = {file.key for file in visible}
@@ -210,5 +210,5 @@ def _verify(s3: Any, bucket: str, con: Any, visible: Sequence[ResultFile], spill
 
 
 def _digest(files: Collection[ResultFile]) -> str:
-    lines = sorted(f"{file.key}\0{file.size_bytes}\n" for file in files)
+    lines = sorted(f"{file.key}\0{file.etag}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -75,7 +75,7 @@ def read_rows(s3: Any, bucket: str, files: Sequence[ResultFile], *, threads: int
     """Every row of the files, a few thousand at a time.
 
     :raises ResultsError: naming a file that is not Parquet, or not of ``image_labels``.
-    :raises TransientError: a file has gone since it was listed.
+    :raises TransientError: a file has gone, or was written anew, since it was listed.
     """
     ahead = in_order(lambda file: (file, _opened(s3, bucket, file)), files, threads=threads)
     for file, body in ahead:
@@ -84,11 +84,11 @@ def read_rows(s3: Any, bucket: str, files: Sequence[ResultFile], *, threads: int
 
 def _opened(s3: Any, bucket: str, file: ResultFile) -> Any:
     if file.size_bytes > WHOLE_BYTES:
-        return RangedFile(s3, bucket, file.key, file.size_bytes)
+        return RangedFile(s3, bucket, file.key, file.size_bytes, file.etag)
     try:
-        return io.BytesIO(s3.get_object(Bucket=bucket, Key=file.key)["Body"].read())
+        return io.BytesIO(s3.get_object(Bucket=bucket, Key=file.key, IfMatch=file.etag)["Body"].read())
     except ClientError as err:
-        raise _gone(bucket, file, err) from err
+        raise _replaced(bucket, file, err) from err
 
 
 def _read(bucket: str, file: ResultFile, body: Any) -> Generator[Batch, None, None]:
@@ -105,7 +105,7 @@ def _read(bucket: str, file: ResultFile, body: Any) -> Generator[Batch, None, No
         while (batch := next(batches, None)) is not None:
             yield _normal(file, batch)
     except ClientError as err:
-        raise _gone(bucket, file, err) from err
+        raise _replaced(bucket, file, err) from err
     except (pa.ArrowException, OSError, ValueError) as err:
         raise ResultsError(
             f"s3://{bucket}/{file.key} is no Parquet file of results ({type(err).__name__}: {err}), so the label index stays as "
@@ -113,12 +113,12 @@ def _read(bucket: str, file: ResultFile, body: Any) -> Generator[Batch, None, No
         ) from err
 
 
-def _gone(bucket: str, file: ResultFile, err: ClientError) -> TransientError:
+def _replaced(bucket: str, file: ResultFile, err: ClientError) -> TransientError:
     """:raises ClientError: anything but that."""
-    if not objects.is_missing(err):
+    if not (objects.is_missing(err) or objects.is_condition_failed(err)):
         raise err
     return TransientError(
-        f"s3://{bucket}/{file.key} has gone while it was read. The next refresh looks for what replaced it."
+        f"s3://{bucket}/{file.key} has gone, or was replaced, while it was read. The next refresh takes what is there instead."
     )
 
 

@@ -69,9 +69,13 @@ class MemoryS3:
             stored = self._store(Bucket, Key, data, options)
             return {"ETag": stored.etag} | self._version(Bucket, stored)
 
-    def get_object(self, *, Bucket: str, Key: str, VersionId: str = "", Range: str = "") -> dict[str, Any]:
+    def get_object(
+        self, *, Bucket: str, Key: str, VersionId: str = "", Range: str = "", IfMatch: str = ""
+    ) -> dict[str, Any]:
         with self._call("get_object", Bucket, Key):
             stored = self._find(Bucket, Key, VersionId, "GetObject")
+            if IfMatch and IfMatch != stored.etag:
+                raise failure("PreconditionFailed", "GetObject")
             body, answer = stored.body, self._headers(Bucket, stored)
             if Range:
                 first, last = (int(part) for part in Range.removeprefix("bytes=").split("-"))

@@ -146,9 +146,9 @@ def test_a_day_is_not_read_without_the_rows_of_a_merged_file_that_was_deleted(s3
 
 def test_a_damaged_merged_file_is_named(s3: MemoryS3) -> None:
     merged = put_merged(s3)
-    s3.put_object(Bucket=FINAL, Key=merged, Body=b"PAR1 half")
+    etag = s3.put_object(Bucket=FINAL, Key=merged, Body=b"PAR1 half")["ETag"]
     with pytest.raises(ResultsError, match=f"{merged} is no Parquet file of results"):
-        merged_from(s3, FINAL, ResultFile(merged, 9, "custom_labels", DAY))
+        merged_from(s3, FINAL, ResultFile(merged, 9, etag, "custom_labels", DAY))
 
 
 @pytest.mark.parametrize("footer", [None, {}, {MERGED_FROM: b"\xff"}])
@@ -158,9 +158,9 @@ def test_a_merged_file_that_another_program_wrote_anew_is_an_error_and_shows_no_
     merged = put_merged(s3)
     body = io.BytesIO()
     pq.write_table(IMAGE_LABELS.empty_table().replace_schema_metadata(footer), body)
-    s3.put_object(Bucket=FINAL, Key=merged, Body=body.getvalue())
+    etag = s3.put_object(Bucket=FINAL, Key=merged, Body=body.getvalue())["ETag"]
     with pytest.raises(ResultsError, match=f"{merged} is no Parquet file of results"):
-        merged_from(s3, FINAL, ResultFile(merged, len(body.getvalue()), "custom_labels", DAY))
+        merged_from(s3, FINAL, ResultFile(merged, len(body.getvalue()), etag, "custom_labels", DAY))
 
 
 def test_tasks_that_publish_at_once_all_get_their_line(s3: MemoryS3) -> None:

@@ -26,6 +26,8 @@ def conversation(s3: Any, bucket: str) -> Iterator[Any]:
     yield said(lambda: s3.get_object(Bucket=bucket, Key="a"))
     yield said(lambda: s3.get_object(Bucket=bucket, Key="a", Range="bytes=0-2"))
     yield said(lambda: s3.get_object(Bucket=bucket, Key="a", Range="bytes=0-99"))
+    yield said(lambda: s3.get_object(Bucket=bucket, Key="a", IfMatch=first, Range="bytes=2-3"))
+    yield said(lambda: s3.get_object(Bucket=bucket, Key="a", IfMatch='"wrong"', Range="bytes=0-2"))
     yield said(lambda: s3.get_object(Bucket=bucket, Key="none"))
     yield said(lambda: s3.head_object(Bucket=bucket, Key="a"))
     yield said(lambda: s3.head_object(Bucket=bucket, Key="none"))

@@ -30,7 +30,7 @@ CONTENT: Final = (
     "SELECT * FROM names ORDER BY ALL",
     "SELECT * FROM label_days ORDER BY ALL",
     "SELECT * FROM image_days ORDER BY ALL",
-    "SELECT key, size_bytes, rows FROM files ORDER BY ALL",
+    "SELECT key, etag, rows FROM files ORDER BY ALL",
 )
 
 labels = st.builds(

@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from include import layout
+from include import layout, ranged_file
 from include.compact import compact_day, remove_replaced
 from include.errors import ResultsError, TransientError
 from include.file_lists import visible_files
 from include.index import build
+from include.index import rows as rows_of_index
 from include.index.build import IndexWrongError
 from include.index.database import one, open_to_read
 from include.index.published import fetch_index, read_pointer
@@ -152,6 +153,43 @@ class TestIncrements:
         publish(s3, "b1", [row("1.jpg", label("mug"))])
         refresh()
         assert opened().count(Filter()).images == 1
+
+    def test_even_if_it_is_as_large_as_before(self, s3: MemoryS3, refresh: Refresh, opened: Opened) -> None:
+        sizes = []
+        for name in ("mug", "jug"):
+            key = publish(s3, "b1", [row("1.jpg", label(name))])
+            sizes.append(len(s3.contents(FINAL)[key]))
+            refresh()
+        assert sizes[0] == sizes[1]
+        assert [each.name for each in opened().names()] == ["jug"]
+
+    @pytest.mark.parametrize("whole_bytes", [0, 1024**2])
+    def test_a_file_that_is_replaced_while_it_is_read_is_never_read_half_old_half_new(
+        self,
+        s3: MemoryS3,
+        refresh: Refresh,
+        opened: Opened,
+        monkeypatch: pytest.MonkeyPatch,
+        whole_bytes: int,
+    ) -> None:
+        monkeypatch.setattr(rows_of_index, "WHOLE_BYTES", whole_bytes)
+        monkeypatch.setattr(ranged_file, "TAIL_BYTES", 64)
+        publish(s3, "b1", [row("1.jpg", label("mug"))])
+        plain = s3.get_object
+
+        def replaced(*, Key: str, **asked: Any) -> dict[str, Any]:
+            if Key.endswith(".parquet"):
+                monkeypatch.setattr(s3, "get_object", plain)
+                answer = plain(Key=Key, **asked) if asked.get("Range") else None
+                publish(s3, "b1", [row("1.jpg", label("jug"))])
+                return answer or plain(Key=Key, **asked)
+            return plain(Key=Key, **asked)
+
+        monkeypatch.setattr(s3, "get_object", replaced)
+        with pytest.raises(TransientError, match=r"b1\.parquet has gone, or was replaced"):
+            refresh()
+        refresh()
+        assert [each.name for each in opened().names()] == ["jug"]
 
     def test_of_rows_that_only_their_content_tells_apart_the_order_of_reading_chooses_none(
         self, s3: MemoryS3, refresh: Refresh, opened: Opened
