@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pyarrow as pa
@@ -32,6 +31,7 @@ from include.file_lists import (
 )
 from include.merge import merge_files, read_rows, rows_of_batches
 from include.parallel import in_parallel
+from include.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ def compact_day(s3: Any, bucket: str, *, analysis: str, day: str, threads: int) 
     ensure_file_list(s3, bucket, analysis=analysis, day=day)
     files = visible_files(s3, bucket, analysis=analysis, threads=threads, days=[day])
     batches = [file for file in files if not file.is_merged]
-    with TemporaryDirectory(prefix="compact-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         readable, unreadable = _download(s3, bucket, batches, folder, threads=threads)
         if len(readable) < 2:
             return Compaction(day, len(files), len(files), unreadable=unreadable)

@@ -5,7 +5,6 @@ Its columns: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inven
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +22,7 @@ from include.archive.found import ARCHIVED, IN_GLACIER, Skipped
 from include.archive.manifest import CHUNK_BYTES, DataFile, Inventory, fetch
 from include.archive.request import FOUND
 from include.errors import SelectionError
+from include.scratch import scratch_folder
 
 # Column of ORC and Parquet: what CSV and the inventory's settings call it.
 NAMES: Final = {
@@ -71,13 +71,13 @@ def read_inventory(s3: Any, inventory: Inventory, skipped: Skipped) -> Generator
 
     def download(numbered: tuple[int, DataFile]) -> Path:
         number, file = numbered
-        local = Path(folder) / str(number)
+        local = folder / str(number)
         with local.open("wb") as to:
             fetch(s3, inventory, file, to)
         return local
 
     with (
-        tempfile.TemporaryDirectory(prefix="inventory-") as folder,
+        scratch_folder() as folder,
         closing(in_order(download, enumerate(inventory.files), threads=FILES_AT_A_TIME)) as local_files,
     ):
         for file, local in zip(inventory.files, local_files, strict=True):

@@ -121,7 +121,9 @@ def _read(s3: Any, bucket: str, file: ResultFile, model_arn: str, select: Select
         parts = [_known(pa.Table.from_batches([batch]), model_arn, select) for batch in batches]
     except ClientError as err:
         if objects.is_missing(err) or objects.is_condition_failed(err):
-            raise SelectionError(f"s3://{bucket}/{file.key} has gone, or was replaced, while it was read. Plan again.") from err
+            raise SelectionError(
+                f"s3://{bucket}/{file.key} has gone, or was replaced, while it was read. Plan again."
+            ) from err
         raise
     except (pa.ArrowException, OSError, ValueError) as err:
         raise SelectionError(

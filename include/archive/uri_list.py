@@ -13,7 +13,6 @@ import gzip
 import io
 import itertools
 import logging
-import tempfile
 import zlib
 from bisect import bisect_left
 from collections.abc import Collection, Generator, Iterator
@@ -33,6 +32,7 @@ from include.archive.found import Skipped, found_table
 from include.archive.lines import LISTED, parse_lines
 from include.archive.look_up import Looked, look_up
 from include.errors import SelectionError
+from include.scratch import scratch_folder
 from include.selection import split_uri
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def open_list(
     :raises SelectionError: where there is no list, or lines are broken and must not be.
     """
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="archive-")))
+        folder = stack.enter_context(scratch_folder())
         local = stack.enter_context((folder / "list").open("w+b"))
         broken = BrokenLines(stack.enter_context((folder / "broken.csv").open("w+b")))
         _download(s3, uri, local)

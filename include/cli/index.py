@@ -6,11 +6,9 @@ The Dag index_labels refreshes it after each run. Nothing here touches the index
 from __future__ import annotations
 
 import argparse
-import tempfile
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.cli.arguments import add_command
@@ -23,6 +21,7 @@ from include.index.published import fetch_index, read_pointer
 from include.index.refresh import ANALYSES, refresh_index
 from include.index.rows import read_rows
 from include.index.verify import differences
+from include.scratch import scratch_folder
 from include.settings import load_settings
 
 if TYPE_CHECKING:
@@ -82,8 +81,7 @@ def refresh(chosen: argparse.Namespace) -> Answer:
 def verify(_chosen: argparse.Namespace) -> Answer:
     settings = load_settings()
     s3, bucket = client("s3", settings), settings.final_bucket
-    with tempfile.TemporaryDirectory(prefix="label-index-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         files = [
             file
             for analysis in ANALYSES

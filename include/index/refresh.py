@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from include.index.published import Pointer, download, forget_replaced, point_to
 from include.index.rows import read_rows
 from include.index.verify import differences
 from include.schema import ANALYSIS
+from include.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +94,9 @@ def refresh_index(
         if pointer and is_current and has_all and not rebuild and objects.head(s3, bucket, pointer.key):
             forget_replaced(s3, bucket, now=now)
             return Refreshed(pointer, 0, 0, is_built_anew=False)
-        with tempfile.TemporaryDirectory(dir=folder, prefix="label-index-") as work:
+        with scratch_folder(folder) as work:
             base = pointer if is_current and not rebuild else None
-            made = _make(s3, bucket, base, visible, Path(work), threads=threads, verify=verify)
+            made = _make(s3, bucket, base, visible, work, threads=threads, verify=verify)
             key, sha256 = upload(s3, bucket, made.path)
             new = Pointer(
                 key=key,
