@@ -27,9 +27,9 @@ from include.outcomes import Status
 from include.schema import IMAGE_LABELS
 from include.selection import split_uri
 from include.settings import PREFIX, Settings, load_settings
+from tests.include.audit.audited_world import World
 from tests.include.memory_s3 import MemoryS3
 from tests.include.samples import FINAL, INBOX, NOW, VALUES, picture
-from tests.include.test_audit import World
 
 ROOT = Path(__file__).parents[1]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
