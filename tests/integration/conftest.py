@@ -6,10 +6,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 
 import pytest
-from botocore.loaders import JSONFileLoader
 
 from local_aws.process import LocalAws
 from local_stack import seed
@@ -72,8 +70,6 @@ def airflow_in_process(shared_world: World) -> Iterator[None]:
     connection = shared_world.site.airflow_environment({})["AIRFLOW_CONN_AWS_DEFAULT"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection)
-        # A dozen tasks share this process: botocore need not parse the same service models for each of them.
-        patch.setattr(JSONFileLoader, "load_file", cache(JSONFileLoader.load_file))
         yield
 
 

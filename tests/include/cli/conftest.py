@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import pytest
-from botocore.loaders import JSONFileLoader
 
 from include import cli
 from include.model_state import ModelStateStore
@@ -133,16 +131,8 @@ def shared_account() -> Iterator[Account]:
         yield account
 
 
-@pytest.fixture(scope="session")
-def models_read_once() -> Iterator[None]:
-    """Each command is a process of its own as a rule; here botocore need not parse the same service models every time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", cache(JSONFileLoader.load_file))
-        yield
-
-
 @pytest.fixture
-def account(shared_account: Account, models_read_once: None, monkeypatch: pytest.MonkeyPatch) -> Account:
+def account(shared_account: Account, monkeypatch: pytest.MonkeyPatch) -> Account:
     """The account, and the environment of a person who works on it."""
     for name, value in (shared_account.values | shared_account.aws.environment()).items():
         monkeypatch.setenv(name, value)
