@@ -72,6 +72,8 @@ def window(to: Translator, node: exp.Window, scope: Scope) -> Value:
         function = to.value(inner, scope)
         if not function.aggregates:
             raise QueryError("FUNCTION_NOT_WINDOW", f"{place(node)}Not a window function: {name}")
+    if inner.find(exp.Distinct) is not None:
+        raise QueryError("NOT_SUPPORTED", f"{place(node)}DISTINCT in window function parameters not yet supported")
     over, parts = _over(to, node, scope)
     done = composed(function.sql.replace(FILTER, f" OVER ({over})"), function.type, (function, *parts))
     nested = any(each.aggregates for each in (*_arguments(to, inner, scope), *parts))
@@ -87,6 +89,12 @@ def _arguments(to: Translator, inner: exp.Expression, scope: Scope) -> list[Valu
 def _ranked(to: Translator, name: str, nodes: list[exp.Expression], scope: Scope, nulls: str) -> Value:
     values = [replace(each, sql=each.sql.replace(FILTER, "")) for each in to.values(nodes, scope)]
     cells = [each.sql for each in values]
+    least = 1 if name == "nth_value" else 0
+    if name in ("lag", "lead", "nth_value") and len(values) > 1:
+        if not values[1].is_constant:
+            raise not_supported(f"know {name} with an offset that is no number")
+        if values[1].constant is None or values[1].constant < least:
+            raise QueryError("INVALID_FUNCTION_ARGUMENT", f"Offset must be at least {least}")
     if name in RANKS:
         kind = RANKS[name]
         return composed(f"CAST({name}({', '.join(cells)}){FILTER} AS {kind.name})", kind, values)

@@ -16,7 +16,7 @@ from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.parsing import place
 from local_aws.athena.scopes import Scope, part
 from local_aws.athena.types import BOOLEAN, INTEGER, UNKNOWN, VARCHAR, Type
-from local_aws.athena.values import Value, cast, composed, constant
+from local_aws.athena.values import Value, cast, composed, constant, failing
 
 Subquery = Callable[[exp.Expression, Scope], Any]
 
@@ -77,6 +77,8 @@ def _named(node: exp.Expression, parts: list[str], scope: Scope) -> Value:
 
 
 def _dot(to: Translator, node: exp.Expression, scope: Scope) -> Value:
+    if isinstance(node.expression, exp.Star):
+        raise not_supported("know .* of a row: name its fields")
     return part(to.value(node.this, scope), node.expression.name.lower(), node)
 
 
@@ -148,7 +150,7 @@ def _negative(to: Translator, node: exp.Expression, scope: Scope) -> Value:
         if inner.type in (types.DAYS, types.MONTHS):
             return composed(f"(-{inner.sql})", inner.type, (inner,))
         raise QueryError("TYPE_MISMATCH", f"{place(node)}Cannot negate {inner.type}")
-    negated = composed(f"(-{inner.sql})", inner.type, (inner,))
+    negated = composed(f"CAST(-{inner.sql} AS {types.duckdb(inner.type)})", inner.type, (inner,))
     return replace(negated, constant=-inner.constant, is_constant=True) if inner.is_constant else negated
 
 
@@ -203,7 +205,25 @@ def _like(to: Translator, node: exp.Expression, scope: Scope) -> Value:
             reason = f"Left side of LIKE expression must evaluate to a varchar (actual: {each.type})"
             raise QueryError("TYPE_MISMATCH", place(node) + reason)
     ending = f" ESCAPE {escape.sql}" if escape else ""
-    return composed(f"({values[0].sql} LIKE {values[1].sql}{ending})", BOOLEAN, values)
+    word = "NOT LIKE" if node.args.get("negate") else "LIKE"
+    sql = f"({values[0].sql} {word} {values[1].sql}{ending})"
+    if escape:
+        sql = f"(CASE WHEN {_misplaced(values[1].sql, escape.sql)} THEN {failing(*_ESCAPES, BOOLEAN)} ELSE {sql} END)"
+    return composed(sql, BOOLEAN, values)
+
+
+_ESCAPES = (
+    "INVALID_FUNCTION_ARGUMENT",
+    "'Escape character must be one, and followed by ''%'', ''_'' or the escape character itself'",
+)
+
+
+def _misplaced(pattern: str, escape: str) -> str:
+    """Whether an escape character stands before anything but %, _ or itself, or there is not just one."""
+    rest = pattern
+    for each in (f"{escape} || {escape}", f"{escape} || '%'", f"{escape} || '_'"):
+        rest = f"replace({rest}, {each}, '')"
+    return f"(length({escape}) <> 1 OR contains({rest}, {escape}))"
 
 
 def _case(to: Translator, node: exp.Expression, scope: Scope) -> Value:
@@ -243,6 +263,9 @@ def cast_type(node: exp.Expression) -> Type:
     spelled = re.sub(r"(?i)\b(timestamp|time)\s*\(\d+\)", r"\1", node.sql("trino"))
     if re.match(r"(?i)char\b", spelled):
         raise not_supported("know the type char: use varchar")
+    digits = re.fullmatch(r"(?i)decimal\((\d+)(?:, *(\d+))?\)", spelled)
+    if digits and not max(1, int(digits.group(2) or 0)) <= int(digits.group(1)) <= 38:
+        raise QueryError("TYPE_MISMATCH", f"Invalid type {spelled}: DECIMAL has 1 to 38 digits")
     limited = re.fullmatch(r"(?i)varchar\((\d+)\)", spelled)
     return Type("varchar", numbers=(int(limited.group(1)),)) if limited else types.parsed(spelled)
 
@@ -269,6 +292,8 @@ def _concatenation(to: Translator, node: exp.Expression, scope: Scope) -> Value:
 
 
 def _tuple(to: Translator, node: exp.Expression, scope: Scope) -> Value:
+    if not node.expressions:
+        raise QueryError("SYNTAX_ERROR", f"{place(node)}mismatched input ')'")
     return operators.row_of(to.values(node.expressions, scope))
 
 
@@ -313,6 +338,8 @@ def _call(to: Translator, node: exp.Expression, scope: Scope) -> Value:
 
 
 def _listagg(to: Translator, node: exp.Expression, scope: Scope) -> Value:
+    if not isinstance(node.this, exp.Order):
+        raise QueryError("SYNTAX_ERROR", f"{place(node)}LISTAGG needs WITHIN GROUP (ORDER BY ...)")
     separator = node.args.get("separator") or exp.Literal.string("")
     return call(to, node, "listagg", [node.this, separator], scope)
 

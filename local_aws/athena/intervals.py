@@ -14,7 +14,6 @@ _UNITS = {
     "MINUTE": ("MINUTE", 1, DAYS),
     "HOUR": ("HOUR", 1, DAYS),
     "DAY": ("DAY", 1, DAYS),
-    "WEEK": ("DAY", 7, DAYS),
     "MONTH": ("MONTH", 1, MONTHS),
     "YEAR": ("YEAR", 1, MONTHS),
 }

@@ -201,7 +201,7 @@ def filtered(aggregate: Value, condition: Value) -> Value:
     """An aggregate over the rows that meet a condition. The mark stands where FILTER goes in its SQL."""
     if aggregate.sql.count(FILTER) < 1:
         raise not_supported("filter this aggregate")
-    sql = aggregate.sql.replace(FILTER, f" FILTER (WHERE {condition.sql})")
+    sql = aggregate.sql.replace(FILTER, f" FILTER (WHERE {condition.sql}){FILTER}")
     return replace(aggregate, sql=sql, refs=aggregate.refs + condition.refs)
 
 

@@ -36,7 +36,21 @@ def _lambda(
         raise QueryError("TYPE_MISMATCH", f"{place(node)}Expected a lambda that takes {len(bound)} argument(s)")
     names = [to.fresh() for _ in bound]
     values = {given.name.lower(): make(name) for given, make, name in zip(node.expressions, bound, names, strict=True)}
-    return names, to.value(node.this, scope.inner(values))
+    return names, _body(to, node, scope.inner(values))
+
+
+def _body(to: Translator, node: exp.Expression, scope: Scope) -> Value:
+    body = to.value(node.this, scope)
+    if body.aggregates or body.windows:
+        raise QueryError("EXPRESSION_NOT_SCALAR", f"{place(node)}Lambda expression cannot contain aggregations")
+    return body
+
+
+def _test(body: Value, node: exp.Expression) -> Value:
+    """A lambda's body that has to be a boolean."""
+    if body.type not in (BOOLEAN, UNKNOWN):
+        raise QueryError("TYPE_MISMATCH", f"{place(node)}Expected a lambda that returns boolean, not {body.type}")
+    return cast(body, BOOLEAN)
 
 
 def _array(value: Value, node: Any) -> Value:
@@ -71,6 +85,7 @@ def filter_(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope
     _expect(node, nodes, 2)
     array = _array(to.value(nodes[0], scope), node)
     (name,), body = _lambda(to, nodes[1], [_of(array)], scope)
+    body = _test(body, nodes[1])
     return composed(f"list_filter({array.sql}, lambda {name}: {body.sql})", array.type, (array, body))
 
 
@@ -81,7 +96,8 @@ def _matches(quantifier: str) -> Handler:
         _expect(node, nodes, 2)
         array = _array(to.value(nodes[0], scope), node)
         (name,), body = _lambda(to, nodes[1], [_of(array)], scope)
-        answers = f"list_transform({array.sql}, lambda {name}: CAST({body.sql} AS BOOLEAN))"
+        body = _test(body, nodes[1])
+        answers = f"list_transform({array.sql}, lambda {name}: {body.sql})"
         decisive = "FALSE" if quantifier == "all" else "TRUE"
         found, otherwise = {"any": ("TRUE", "FALSE"), "all": ("FALSE", "TRUE"), "none": ("FALSE", "TRUE")}[quantifier]
         unsure = f"len(list_filter({answers}, lambda c_each: c_each IS NULL)) > 0"
@@ -122,7 +138,7 @@ def _lambda_as(
     to: Translator, node: exp.Expression, bound: list[tuple[str, Type]], scope: Scope
 ) -> tuple[list[str], Value]:
     values = {given.name.lower(): Value(sql, kind) for given, (sql, kind) in zip(node.expressions, bound, strict=True)}
-    return [], to.value(node.this, scope.inner(values))
+    return [], _body(to, node, scope.inner(values))
 
 
 def zip_with(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:

@@ -1,0 +1,90 @@
+"""Answers and refusals in Trino's own words: its grammar (SqlBase.g4) and the tests of its functions.
+
+https://github.com/trinodb/trino/tree/master/core/trino-main/src/test/java/io/trino
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from local_aws.athena.errors import QueryError
+from local_aws.moto_services import MotoServices
+from tests.local_aws.athena.sql import Rows, rows, run
+
+
+@pytest.fixture(scope="module")
+def moto() -> MotoServices:
+    return MotoServices()
+
+
+T = "FROM (VALUES 1, 2) t(x)"
+STATEMENTS: dict[str, Rows] = {
+    # what stands in the text is read, all of it
+    "SELECT x NOT LIKE 'a%', NOT x LIKE 'b%' FROM (VALUES 'abc') t(x)": [("false", "true")],
+    f"SELECT x, count(*) FILTER (WHERE x > 1) OVER () {T} ORDER BY x": [("1", "1"), ("2", "1")],
+    "VALUES 1, 3, 2 ORDER BY 1 DESC LIMIT 1": [("3",)],
+    f"SELECT x {T} ORDER BY x FETCH NEXT ROW ONLY": [("1",)],
+    f"SELECT x {T} ORDER BY x OFFSET 1 LIMIT 1": [("2",)],
+    f"SELECT count(*), sum(x) {T} WHERE false GROUP BY ()": [("0", None)],
+    "SELECT a, b, sum(c) FROM (VALUES (1, 2, 3), (1, 2, 4)) t(a, b, c) GROUP BY (a, b)": [("1", "2", "7")],
+    "SELECT DECIMAL '0.12', DECIMAL '-10.50', DECIMAL '7', CAST('10.5' AS decimal)": [("0.12", "-10.50", "7", "11")],
+    f"SELECT x AS isnull, x AS list, x AS string {T} ORDER BY x LIMIT 1": [("1", "1", "1")],
+    'SELECT "end", "order" FROM (VALUES (1, 2)) t("end", "order")': [("1", "2")],
+}
+
+
+@pytest.mark.parametrize(("sql", "expected"), STATEMENTS.items())
+def test_statements_answer_as_trino_does(moto: MotoServices, sql: str, expected: Rows) -> None:
+    assert rows(run(moto, sql)) == expected
+
+
+REFUSED = {
+    # other dialects' syntax, which sqlglot reads
+    f"SELECT x {T} LIMIT 1 OFFSET 1": "SYNTAX_ERROR: line 1:42: mismatched input 'OFFSET'",
+    f"SELECT x {T} LIMIT 1 BY x": "NOT_SUPPORTED",
+    f"SELECT x {T} JOIN (VALUES 1) u(y)": "SYNTAX_ERROR",
+    f"SELECT x {T} CROSS JOIN (VALUES 1) u(y) ON x = y": "SYNTAX_ERROR",
+    f"SELECT x {T} CROSS JOIN UNNEST(ARRAY[1]) u(y) ON y = x": "NOT_SUPPORTED",
+    f"SELECT x {T} JOIN UNNEST(ARRAY[1]) u(y) ON y = x": "NOT_SUPPORTED: line 1:52: INNER JOIN involving UNNEST",
+    f"SELECT * {T} PIVOT (sum(x) FOR x IN (1))": "SYNTAX_ERROR",
+    f"SELECT x {T} WHERE x IN 1": "SYNTAX_ERROR",
+    f"SELECT x {T} WHERE x IN ()": "SYNTAX_ERROR",
+    f"SELECT x {T} WHERE x NOT NULL": "SYNTAX_ERROR",
+    f"SELECT sum(x) FILTER (x > 1) {T}": "SYNTAX_ERROR",
+    "SELECT 1 = 1 = true": "SYNTAX_ERROR",
+    "SELECT 1 <=> 1": "SYNTAX_ERROR",
+    "SELECT 1_000": "SYNTAX_ERROR",
+    "SELECT 0x1F": "SYNTAX_ERROR",
+    "SELECT [1]": "SYNTAX_ERROR",
+    "SELECT ()": "SYNTAX_ERROR",
+    "SELECT 1 AS 'b'": "SYNTAX_ERROR",
+    "SELECT 1 AS end": "SYNTAX_ERROR: line 1:13: mismatched input 'end'",
+    f"SELECT a$b {T}": "SYNTAX_ERROR",
+    "SELECT INTERVAL 7 DAY": "SYNTAX_ERROR",
+    "SELECT INTERVAL '7 day'": "SYNTAX_ERROR",
+    "SELECT INTERVAL '1' WEEK": "SYNTAX_ERROR",
+    "SELECT current_date()": "SYNTAX_ERROR",
+    "SELECT EXTRACT('year' FROM now())": "SYNTAX_ERROR",
+    "SELECT CAST(1 AS string)": "SYNTAX_ERROR",
+    "SELECT CAST(1 AS float)": "SYNTAX_ERROR",
+    "SELECT CAST(1 AS decimal(39, 0))": "TYPE_MISMATCH",
+    f"SELECT listagg('a', ',') {T}": "SYNTAX_ERROR",
+    # https://github.com/trinodb/trino/blob/master/core/trino-main/src/test/java/io/trino/sql/analyzer/TestAnalyzer.java
+    "SELECT DISTINCT a FROM (VALUES (1, 2)) t(a, b) ORDER BY b": "EXPRESSION_NOT_IN_DISTINCT",
+    f"SELECT count(DISTINCT x) OVER () {T}": "NOT_SUPPORTED: line 1:8: DISTINCT in window function parameters",
+    f"SELECT transform(ARRAY[1], y -> count(*)) {T}": "EXPRESSION_NOT_SCALAR",
+    "SELECT any_match(ARRAY[1], y -> y)": "TYPE_MISMATCH",
+    "SELECT filter(ARRAY[1], y -> 1)": "TYPE_MISMATCH",
+    f"SELECT lag(x, -1) OVER (ORDER BY x) {T}": "INVALID_FUNCTION_ARGUMENT: Offset must be at least 0",
+    f"SELECT nth_value(x, 0) OVER (ORDER BY x) {T}": "INVALID_FUNCTION_ARGUMENT: Offset must be at least 1",
+    "SELECT -(-2147483647 - 1)": "NUMERIC_VALUE_OUT_OF_RANGE",
+    "SELECT 'abc' LIKE 'a#b' ESCAPE '#'": "INVALID_FUNCTION_ARGUMENT",
+    "SELECT 'abc' LIKE 'a%' ESCAPE ''": "INVALID_FUNCTION_ARGUMENT",
+}
+
+
+@pytest.mark.parametrize(("sql", "reason"), REFUSED.items())
+def test_what_trino_refuses_is_refused(moto: MotoServices, sql: str, reason: str) -> None:
+    with pytest.raises(QueryError) as refused:
+        run(moto, sql)
+    assert str(refused.value).startswith(reason)
