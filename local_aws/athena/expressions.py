@@ -260,7 +260,9 @@ def _cast(to: Translator, node: exp.Expression, scope: Scope) -> Value:
 
 def cast_type(node: exp.Expression) -> Type:
     """The type that a CAST names."""
-    spelled = re.sub(r"(?i)\b(timestamp|time)\s*\(\d+\)", r"\1", node.sql("trino"))
+    spelled = re.sub(r"(?i)\b(timestamp)\s*\(3\)", r"\1", node.sql("trino"))
+    if re.search(r"(?i)\btime(stamp)?\s*\(\d", spelled):
+        raise not_supported(f"keep times but to the millisecond, as timestamp(3): {spelled}")
     if re.match(r"(?i)char\b", spelled):
         raise not_supported("know the type char: use varchar")
     digits = re.fullmatch(r"(?i)decimal\((\d+)(?:, *(\d+))?\)", spelled)

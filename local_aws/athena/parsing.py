@@ -15,7 +15,7 @@ from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.trino import TrinoParser
 from sqlglot.tokenizer_core import TokenType
 
-from local_aws.athena.errors import QueryError
+from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.syntax import check_tokens, check_tree, keywords
 
 # Syntax that is no plain call. Everything else in sqlglot's table would rename a function.
@@ -33,6 +33,7 @@ class _Parser(TrinoParser):
     TYPE_LITERAL_PARSERS: ClassVar[Any] = {
         **TrinoParser.TYPE_LITERAL_PARSERS,
         exp.DType.DECIMAL: lambda self, this, _: _decimal(this),
+        **dict.fromkeys((exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ), lambda self, this, kind: _timestamp(this, kind)),
     }
 
     def _parse_join(self, *args: Any, **options: Any) -> Any:
@@ -52,6 +53,12 @@ def _decimal(text: Any) -> exp.Expression:
     whole, fraction = found.group(1).lstrip("0"), found.group(2)
     digits = [exp.Literal.number(max(1, len(whole) + len(fraction))), exp.Literal.number(len(fraction))]
     return exp.Cast(this=text, to=exp.DataType(this=exp.DType.DECIMAL, expressions=digits))
+
+
+def _timestamp(text: Any, kind: Any) -> exp.Expression:
+    if re.search(r"\.\d{4}", str(text.this)):
+        raise not_supported(f"keep times finer than to the millisecond: {text.this}")
+    return exp.Cast(this=text, to=kind)
 
 
 class AthenaSql(Trino):

@@ -257,7 +257,14 @@ def row(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) ->
 def typeof(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
     """typeof(x), known before anything runs."""
     _expect(node, nodes, 1)
-    name = str(to.value(nodes[0], scope).type)
+    value = to.value(nodes[0], scope)
+    name = str(value.type)
+    if value.is_constant and nodes[0].is_string:
+        name = f"varchar({len(str(value.constant))})"
+    elif value.ref is None and re.search(r"\bvarchar|\btimestamp\(3\)(?! with)", name):
+        raise not_supported(
+            "know how long the varchar, how fine the timestamp of an expression is: ask typeof of a column"
+        )
     return constant(types.text(name), VARCHAR, name)
 
 

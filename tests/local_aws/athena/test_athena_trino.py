@@ -88,3 +88,47 @@ def test_what_trino_refuses_is_refused(moto: MotoServices, sql: str, reason: str
     with pytest.raises(QueryError) as refused:
         run(moto, sql)
     assert str(refused.value).startswith(reason)
+
+
+# Expression: its value as a result file has it, None for NULL.
+VALUES: dict[str, str | None] = {
+    # TestDoubleOperators, TestRealOperators, TestArrayOperators.testArrayJoin: numbers as SQL writes them, not as Java does
+    "CAST(99.53125e0 AS varchar)": "9.953125E1",
+    "CAST(1e0 AS varchar)": "1.0E0",
+    "CAST(-0.001e0 AS varchar)": "-1.0E-3",
+    "CAST(0e0 AS varchar)": "0E0",
+    "CAST(nan() AS varchar)": "NaN",
+    "CAST(REAL '12345678.9' AS varchar)": "1.234568E7",
+    "CAST(ARRAY[1.5e0] AS array(varchar))": "[1.5E0]",
+    "array_join(ARRAY[1.0, DOUBLE '002.100', 3.3], 'x')": "1.0E0x2.1E0x3.3E0",
+    # VarcharToTimestampCast
+    "CAST('2026-01-01 00:00:00.1236' AS timestamp)": "2026-01-01 00:00:00.124",
+    "CAST('abc' AS varbinary)": "61 62 63",
+    "CAST(json_parse('\"x\"') AS varchar)": "x",
+    "typeof('abc')": "varchar(3)",
+    "typeof(CAST(ROW(1) AS ROW(a integer)))": "row(a integer)",
+}
+
+
+def test_expressions_have_trinos_values(moto: MotoServices) -> None:
+    (found,) = rows(run(moto, f"SELECT {', '.join(VALUES)}"))
+    assert dict(zip(VALUES, found, strict=True)) == VALUES
+
+
+FAILING = {
+    # TestVarcharOperators and the castToVarchar of each type: a number is never cut
+    "CAST(123 AS varchar(2))": "INVALID_CAST_ARGUMENT: Value 123 cannot be represented as varchar(2)",
+    "CAST(json_parse('[1]') AS varchar)": "INVALID_CAST_ARGUMENT",
+    # known there, and not here
+    "timestamp '2026-01-01 00:00:00.123456'": "NOT_SUPPORTED",
+    "CAST('2026-01-01 00:00:00' AS timestamp(6))": "NOT_SUPPORTED",
+    "timestamp '2026-01-01 00:00:00 America/New_York'": "NOT_SUPPORTED: local Athena reads no other zone than UTC",
+    "typeof(upper('a'))": "NOT_SUPPORTED",
+}
+
+
+@pytest.mark.parametrize(("expression", "reason"), FAILING.items())
+def test_what_has_no_value_says_why(moto: MotoServices, expression: str, reason: str) -> None:
+    with pytest.raises(QueryError) as refused:
+        run(moto, f"SELECT {expression}")
+    assert str(refused.value).startswith(reason)
