@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
@@ -57,7 +58,7 @@ class _Call:
     def expect(self, count: int) -> None:
         """FUNCTION_NOT_FOUND for another number of arguments."""
         if len(self.values) != count:
-            self.refuse()
+            raise not_supported(f"know {self.name} with {len(self.values)} arguments")
 
     def refuse(self) -> None:
         """FUNCTION_NOT_FOUND."""
@@ -160,8 +161,16 @@ def _array_agg(call: _Call) -> tuple[str, Type]:
 
 def _by(function: str) -> _Rule:
     def rule(call: _Call) -> tuple[str, Type]:
-        call.expect(2)
         # The row with the greatest y counts even if its x is null; rows whose y is null do not.
+        if len(call.values) == 3:
+            value, key, count = call.values
+            if not count.is_constant or not 0 < (count.constant or 0) <= 10_000:
+                raise QueryError(
+                    "INVALID_FUNCTION_ARGUMENT", f"third argument of {call.name} must be a positive integer"
+                )
+            listed = call.written(function.removesuffix("_null"), f"{{'v': {value.sql}}}", key.sql, str(count.constant))
+            return f"list_transform({listed}, lambda c_each: c_each.v)", types.array(value.type)
+        call.expect(2)
         return call.written(function), call.values[0].type
 
     return rule
@@ -175,13 +184,20 @@ def _approx_distinct(call: _Call) -> tuple[str, Type]:
 
 
 def _approx_percentile(call: _Call) -> tuple[str, Type]:
+    """Of few values, as a digest in which each stands for itself: the one at floor(share * count), counted from 0.
+
+    TDigest.valueAt in Trino. It is the value that lies as far from the other end, rounded the other way.
+    """
     call.expect(2)
     value, share = call.values
-    if not value.type.is_number or not share.is_constant:
+    if not value.type.is_number or not share.is_constant or not share.type.is_number:
         raise not_supported("know approx_percentile but of a number and one literal share")
+    rest = Decimal(1) - Decimal(str(share.constant))
+    if not 0 <= rest <= 1:
+        raise QueryError("INVALID_FUNCTION_ARGUMENT", "Percentile must be between 0 and 1")
     kind = value.type if value.type.name != "decimal" else DOUBLE
     kind = kind if kind.name in ("bigint", "double", "real") else (BIGINT if kind.is_integer else kind)
-    return call.written("quantile_disc", cast(value, kind).sql, str(share.constant)), kind
+    return f"(-{call.written('quantile_disc', f'-{cast(value, kind).sql}', f'{rest:f}')})", kind
 
 
 def _map_agg(call: _Call) -> tuple[str, Type]:

@@ -77,7 +77,7 @@ def text(value: Value, at: str) -> str:
     if kind == "json":
         wrong = failing("INVALID_CAST_ARGUMENT", f"'Cannot cast to varchar: ' || CAST({value.sql} AS VARCHAR)", VARCHAR)
         return f"(CASE WHEN json_type({value.sql}) IN ('ARRAY', 'OBJECT') THEN {wrong} ELSE {value.sql} ->> '$' END)"
-    if kind in (*types.INTEGERS, "decimal", "boolean", "date", "varchar"):
+    if kind in (*types.INTEGERS, "decimal", "boolean", "date", "varchar", "unknown"):
         return f"CAST({value.sql} AS VARCHAR)"
     raise QueryError("TYPE_MISMATCH", f"{at}Cannot cast {value.type} to varchar")
 

@@ -186,10 +186,12 @@ def _in(to: Translator, node: exp.Expression, scope: Scope) -> Value:
             raise QueryError("TYPE_MISMATCH", place(node) + reason)
         if kind != query.type:
             raise not_supported(f"compare {left.type} with a subquery of {query.type} in IN: cast inside the subquery")
+        if kind.of:
+            raise not_supported(f"look for a value of {kind} in a subquery")
         left = cast(left, kind)
         return composed(f"({left.sql} IN {query.sql})", BOOLEAN, (left, query))
     values = operators.alike([left, *to.values(node.expressions, scope)], place(node))
-    if values[0].type.is_float:
+    if values[0].type.is_float or values[0].type.of:
         tests = [operators.binary(exp.EQ, values[0], each, place(node)) for each in values[1:]]
         return composed("(" + " OR ".join(each.sql for each in tests) + ")", BOOLEAN, values)
     return composed(f"({values[0].sql} IN ({', '.join(each.sql for each in values[1:])}))", BOOLEAN, values)

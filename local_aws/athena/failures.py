@@ -16,6 +16,17 @@ _DUCKDB = (
     (duckdb.ConversionException, "field value", "INVALID_CAST_ARGUMENT", ""),
     (duckdb.ConversionException, "out of range", "NUMERIC_VALUE_OUT_OF_RANGE", ""),
     (duckdb.ConversionException, "", "INVALID_CAST_ARGUMENT", ""),
+    (duckdb.Error, "Map keys must be unique", "INVALID_FUNCTION_ARGUMENT", "Duplicate map keys are not allowed"),
+    (duckdb.Error, "Map keys can not be NULL", "INVALID_FUNCTION_ARGUMENT", "map key cannot be null"),
+    (duckdb.Error, "does not align", "INVALID_FUNCTION_ARGUMENT", "Key and value arrays must be the same length"),
+    (
+        duckdb.Error,
+        "Strings must be of equal length",
+        "INVALID_FUNCTION_ARGUMENT",
+        "The input strings must have the same length",
+    ),
+    (duckdb.Error, "Malformed JSON", "INVALID_FUNCTION_ARGUMENT", "Cannot convert value to JSON"),
+    (duckdb.Error, "nested", "NESTED_AGGREGATION", "Cannot nest aggregations inside aggregation"),
     (
         duckdb.Error,
         "More than one row returned",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from local_aws.athena import casts, datetimes, decimals, operators, types
+from local_aws.athena import casts, datetimes, decimals, operators, regexps, types
 from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.parsing import place
 from local_aws.athena.scopes import Scope, element
@@ -24,8 +24,7 @@ Handler = Callable[["Translator", Any, list[exp.Expression], Scope], Value]
 
 def _expect(node: Any, nodes: list[exp.Expression], *counts: int) -> None:
     if len(nodes) not in counts:
-        reason = f"{place(node)}Unexpected number of parameters for function {node.name.lower()}: {len(nodes)}"
-        raise QueryError("FUNCTION_NOT_FOUND", reason)
+        raise not_supported(f"know {node.name.lower()} with {len(nodes)} arguments")
 
 
 def _lambda(
@@ -225,6 +224,8 @@ def _extreme(function: str) -> Handler:
 
 def concat(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
     """concat(a, b, ...)."""
+    if len(nodes) < 2:
+        raise QueryError("INVALID_FUNCTION_ARGUMENT", "There must be two or more concatenation arguments")
     return operators.concatenation(to.values(nodes, scope), place(node))
 
 
@@ -232,10 +233,16 @@ def concat_ws(to: Translator, node: Any, nodes: list[exp.Expression], scope: Sco
     """concat_ws(separator, a, b, ...) or (separator, array): nulls are left out."""
     separator, *values = to.values(nodes, scope)
     if len(values) == 1 and values[0].type == types.array(VARCHAR):
-        return composed(f"array_to_string({values[0].sql}, {separator.sql})", VARCHAR, (separator, *values))
+        return composed(_joined(values[0].sql, separator.sql), VARCHAR, (separator, *values))
     if any(each.type not in (VARCHAR, UNKNOWN) for each in values):
         raise QueryError("FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters for function concat_ws")
     return composed(f"concat_ws({', '.join(each.sql for each in (separator, *values))})", VARCHAR, (separator, *values))
+
+
+def _joined(texts: str, delimiter: str) -> str:
+    """Nulls are left out; if that leaves none, the text is empty, where DuckDB's is null."""
+    joined = f"coalesce(array_to_string({texts}, {delimiter}), '')"
+    return f"(CASE WHEN {texts} IS NOT NULL AND {delimiter} IS NOT NULL THEN {joined} END)"
 
 
 def array_join(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
@@ -245,7 +252,9 @@ def array_join(to: Translator, node: Any, nodes: list[exp.Expression], scope: Sc
     each = Value("c_each", _array(array, node).type.of[0])
     cell = casts.text(each, place(node))
     cell = f"coalesce({cell}, {cast(null[0], VARCHAR).sql})" if null else cell
-    sql = f"array_to_string(list_transform({array.sql}, lambda c_each: {cell}), {cast(delimiter, VARCHAR).sql})"
+    sql = _joined(f"list_transform({array.sql}, lambda c_each: {cell})", cast(delimiter, VARCHAR).sql)
+    if null:
+        sql = f"(CASE WHEN {null[0].sql} IS NOT NULL THEN {sql} END)"
     return composed(sql, VARCHAR, (array, delimiter, *null))
 
 
@@ -290,20 +299,18 @@ def json_path(to: Translator, node: Any, nodes: list[exp.Expression], scope: Sco
     found = f"json_extract({valid}, {types.text(plain)})"
     if node.name.lower() == "json_extract":
         return composed(found, types.JSON, (given,))
-    scalar = f"(CASE WHEN json_type({found}) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE {found} ->> '$' END)"
-    return composed(scalar, VARCHAR, (given,))
-
-
-def regexp_replace(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
-    """regexp_replace(text, pattern[, replacement]): `$1` there is `\\1` here."""
-    _expect(node, nodes, 2, 3)
-    values = [cast(each, VARCHAR) for each in to.values(nodes, scope)]
-    replacement = constant("''", VARCHAR, "") if len(values) == 2 else values[2]
-    if not replacement.is_constant or "${" in str(replacement.constant):
-        raise not_supported("know regexp_replace with a replacement that is no literal, or that names groups")
-    written = re.sub(r"\$(\d)", r"\\\1", str(replacement.constant).replace("\\", "\\\\"))
-    sql = f"regexp_replace({values[0].sql}, {values[1].sql}, {types.text(written)}, 'g')"
-    return composed(sql, VARCHAR, values[:2])
+    scalar = f"{found} ->> '$'"
+    # Trino gives a number as it is written, 1.50 or 1e3; here it is read, and written anew.
+    written = f"'(^|[^0-9.eE+-])' || regexp_escape({scalar}) || '($|[^0-9.eE+-])'"
+    lost = failing(
+        "NOT_SUPPORTED", f"'local Athena cannot tell how a number is written that it reads as ' || ({scalar})", VARCHAR
+    )
+    return composed(
+        f"(CASE WHEN json_type({found}) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL WHEN json_type({found}) = 'DOUBLE' "
+        f"AND NOT regexp_matches(CAST({given.sql} AS VARCHAR), {written}) THEN {lost} ELSE {scalar} END)",
+        VARCHAR,
+        (given,),
+    )
 
 
 def random(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
@@ -328,6 +335,7 @@ def grouping(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scop
 
 SPECIAL: dict[str, Handler] = {
     **datetimes.HANDLERS,
+    **regexps.HANDLERS,
     **dict.fromkeys(decimals.ROUNDING, decimals.rounded),
     "transform": transform,
     "filter": filter_,
@@ -353,7 +361,6 @@ SPECIAL: dict[str, Handler] = {
     "typeof": typeof,
     "json_extract": json_path,
     "json_extract_scalar": json_path,
-    "regexp_replace": regexp_replace,
     "random": random,
     "rand": random,
     "fail": fail,
