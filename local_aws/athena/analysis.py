@@ -112,6 +112,9 @@ class Analysis:
                 alias = exp.TableAlias(this=exp.to_identifier("t"), columns=[exp.to_identifier(c) for c in columns])
                 inner = exp.select("*").from_(exp.Subquery(this=inner.copy(), alias=alias))
             name = each.alias.lower()
+            if sum(one.alias.lower() == name for one in clause.expressions) > 1:
+                reason = f"WITH query name '{name}' specified more than once"
+                raise QueryError("DUPLICATE_NAMED_QUERY", place(each) + reason)
             env = Environment(env.database, {**env.queries, name: (inner, env)})
         return node, env
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,8 @@ def _unnest(on: Analysis, node: exp.Expression, scope: Scope | None, env: Enviro
     if names and len(names) != len(columns):
         reason = f"Column alias list has {len(names)} entries but '{name}' has {len(columns)} columns available"
         raise QueryError("MISMATCHED_COLUMN_ALIASES", place(node) + reason)
-    fields = [Field(names[n] if names else "", (name,), each) for n, each in enumerate(columns)]
+    names = names or [*_own_names(values), ""]
+    fields = [Field(names[n], (name,), each) for n, each in enumerate(columns)]
     return Relation(fields, lambda: f"UNNEST({source}) AS {alias}({alias}_e)", alias, source)
 
 
@@ -164,6 +165,12 @@ def _entries(value: Value) -> Value:
     if value.type.name == "array":
         return value
     return composed(f"map_entries({value.sql})", types.array(types.row(("key", "value"), value.type.of)), (value,))
+
+
+def _own_names(values: list[Value]) -> Iterator[str]:
+    """What columns are called that nobody names: a row's fields keep their names. StatementAnalyzer.visitUnnest."""
+    for each in values:
+        yield from ("", "") if each.type.name == "map" else (each.type.of[0].names or ("",))
 
 
 def _columns(each: Value, given: Value) -> list[Value]:

@@ -28,6 +28,12 @@ STATEMENTS: dict[str, Rows] = {
     f"SELECT count(*), sum(x) {T} WHERE false GROUP BY ()": [("0", None)],
     "SELECT a, b, sum(c) FROM (VALUES (1, 2, 3), (1, 2, 4)) t(a, b, c) GROUP BY (a, b)": [("1", "2", "7")],
     "SELECT DECIMAL '0.12', DECIMAL '-10.50', DECIMAL '7', CAST('10.5' AS decimal)": [("0.12", "-10.50", "7", "11")],
+    # StatementAnalyzer.visitUnnest: a row's fields keep their names
+    "SELECT name, l.score FROM (VALUES ARRAY[CAST(ROW('cat', 9) AS ROW(name varchar, score integer))]) t(labels) "
+    "CROSS JOIN UNNEST(labels) AS l": [("cat", "9")],
+    "SELECT * FROM UNNEST(ARRAY[CAST(ROW(1) AS ROW(a integer))], MAP(ARRAY['k'], ARRAY['v'])) WITH ORDINALITY": [
+        ("1", "k", "v", "1")
+    ],
     # TestApproximateLongPercentileAggregation, TDigest.valueAt: the upper one of two in the middle
     f"SELECT approx_percentile(x, 0.5), approx_percentile(x, 0), approx_percentile(x, 1) {T}": [("2", "1", "2")],
     "SELECT approx_percentile(x, 0.95) FROM UNNEST(sequence(0, 19)) t(x)": [("19",)],
@@ -75,6 +81,10 @@ REFUSED = {
     f"SELECT listagg('a', ',') {T}": "SYNTAX_ERROR",
     # https://github.com/trinodb/trino/blob/master/core/trino-main/src/test/java/io/trino/sql/analyzer/TestAnalyzer.java
     "SELECT DISTINCT a FROM (VALUES (1, 2)) t(a, b) ORDER BY b": "EXPRESSION_NOT_IN_DISTINCT",
+    "WITH t AS (SELECT 1 a), t AS (SELECT 2 b) SELECT * FROM t": "DUPLICATE_NAMED_QUERY",
+    "SELECT * FROM information_schema.tables": "NOT_SUPPORTED",
+    'SELECT * FROM "t$partitions"': "NOT_SUPPORTED",
+    f'SELECT "$file_size" {T}': "NOT_SUPPORTED",
     f"SELECT count(DISTINCT x) OVER () {T}": "NOT_SUPPORTED: line 1:8: DISTINCT in window function parameters",
     f"SELECT transform(ARRAY[1], y -> count(*)) {T}": "EXPRESSION_NOT_SCALAR",
     "SELECT any_match(ARRAY[1], y -> y)": "TYPE_MISMATCH",
