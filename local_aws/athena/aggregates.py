@@ -92,7 +92,14 @@ def _ordered_only(function: str) -> _Rule:
         call.expect(1)
         if call.values[0].type.name in ("map", "json"):
             call.refuse()
-        return call.written(function), call.values[0].type
+        kind, sql = call.values[0].type, call.values[0].sql
+        if kind.is_float and function == "max":
+            # NaN is less than any number to max, and greater to min: MaxAggregationFunction.
+            return (
+                f"coalesce({call.written('max', f'CASE WHEN NOT isnan({sql}) THEN {sql} END')}, {call.written('max')})",
+                kind,
+            )
+        return call.written(function), kind
 
     return rule
 
@@ -162,6 +169,9 @@ def _array_agg(call: _Call) -> tuple[str, Type]:
 def _by(function: str) -> _Rule:
     def rule(call: _Call) -> tuple[str, Type]:
         # The row with the greatest y counts even if its x is null; rows whose y is null do not.
+        if function == "arg_max_null" and len(call.values) > 1 and call.values[1].type.is_float:
+            key = call.values[1]
+            call.values[1] = replace(key, sql=f"(CASE WHEN isnan({key.sql}) THEN '-Infinity' ELSE {key.sql} END)")
         if len(call.values) == 3:
             value, key, count = call.values
             if not count.is_constant or not 0 < (count.constant or 0) <= 10_000:

@@ -26,7 +26,7 @@ def explicit(value: Value, to: Type, at: str) -> Value:
             reason = f"'Value ' || {whole.sql} || ' cannot be represented as varchar({most})'"
             long = failing("INVALID_CAST_ARGUMENT", reason, VARCHAR)
             sql = f"(CASE WHEN length({whole.sql}) > {most} THEN {long} ELSE {whole.sql} END)"
-        return replace(whole, sql=sql, type=VARCHAR, ref=None)
+        return replace(whole, sql=sql, type=VARCHAR, ref=None, constant=None, is_constant=False)
     if value.type == to:
         return value
     if value.type == UNKNOWN:

@@ -216,6 +216,16 @@ _TABLE: list[tuple[str, str, str]] = [
     ("array_sort", "array(T) -> array(T)", "list_sort({0}, 'ASC', 'NULLS LAST')"),
     *(
         (
+            "array_max",
+            f"array({kind}) -> {kind}",
+            # NaN is less than any number to it.
+            "(CASE WHEN len(list_filter({0}, lambda c_each: c_each IS NULL)) = 0 THEN "
+            "coalesce(list_max(list_filter({0}, lambda c_each: NOT isnan(c_each))), list_max({0})) END)",
+        )
+        for kind in ("double", "real")
+    ),
+    *(
+        (
             name,
             "array(T) -> T",
             f"(CASE WHEN len(list_filter({{0}}, lambda c_each: c_each IS NULL)) = 0 THEN {duckdb}({{0}}) END)",

@@ -216,7 +216,13 @@ def _extreme(function: str) -> Handler:
     def extreme(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
         values = operators.alike(to.values(nodes, scope), place(node))
         nulls = " OR ".join(f"{each.sql} IS NULL" for each in values)
-        sql = f"(CASE WHEN {nulls} THEN NULL ELSE {function}({', '.join(each.sql for each in values)}) END)"
+        cells = [each.sql for each in values]
+        if function == "greatest" and values[0].type.is_float:
+            # NaN is less than any number to it, where DuckDB takes it for the greatest, and passes over nulls.
+            numbers = ", ".join(f"CASE WHEN NOT isnan({each}) THEN {each} END" for each in cells)
+            sql = f"(CASE WHEN {nulls} THEN NULL ELSE coalesce(greatest({numbers}), {cells[0]}) END)"
+            return composed(sql, values[0].type, values)
+        sql = f"(CASE WHEN {nulls} THEN NULL ELSE {function}({', '.join(cells)}) END)"
         return composed(sql, values[0].type, values)
 
     return extreme

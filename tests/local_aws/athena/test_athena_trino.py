@@ -28,6 +28,8 @@ STATEMENTS: dict[str, Rows] = {
     f"SELECT count(*), sum(x) {T} WHERE false GROUP BY ()": [("0", None)],
     "SELECT a, b, sum(c) FROM (VALUES (1, 2, 3), (1, 2, 4)) t(a, b, c) GROUP BY (a, b)": [("1", "2", "7")],
     "SELECT DECIMAL '0.12', DECIMAL '-10.50', DECIMAL '7', CAST('10.5' AS decimal)": [("0.12", "-10.50", "7", "11")],
+    "SELECT max(x), min(x), max(x) FILTER (WHERE is_nan(x)) FROM (VALUES nan(), 1e0) t(x)": [("1.0", "1.0", "NaN")],
+    "SELECT max_by(y, x), min_by(y, x) FROM (VALUES (nan(), 1), (2e0, 2)) t(x, y)": [("2", "2")],
     # StatementAnalyzer.visitUnnest: a row's fields keep their names
     "SELECT name, l.score FROM (VALUES ARRAY[CAST(ROW('cat', 9) AS ROW(name varchar, score integer))]) t(labels) "
     "CROSS JOIN UNNEST(labels) AS l": [("cat", "9")],
@@ -145,6 +147,11 @@ VALUES: dict[str, str | None] = {
     "arrays_overlap(ARRAY[1], ARRAY[3])": "false",
     "sequence(date '2026-01-02', date '2026-01-01')": "[2026-01-02, 2026-01-01]",
     "sequence(date '2026-01-01', date '2026-01-06', interval '2' day)": "[2026-01-01, 2026-01-03, 2026-01-05]",
+    # MaxAggregationFunction, TestArrayOperators.testArrayMax: NaN is less than any number to max, greater to min
+    "array_max(ARRAY[nan(), 2, 3])": "3.0",
+    "array_max(ARRAY[nan(), NULL])": None,
+    "greatest(1e0, nan())": "1.0",
+    "greatest(nan(), nan())": "NaN",
     # TestStringFunctions
     "split('a.b.c', '.', 2)": "[a, b.c]",
     "split('a.b', '.', 2)": "[a, b]",
