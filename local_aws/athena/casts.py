@@ -128,6 +128,11 @@ def _number(value: Value, to: Type) -> str:
         # Half is rounded away from zero; DuckDB's cast rounds half to even.
         wrong = failing("INVALID_CAST_ARGUMENT", f"'Cannot cast double NaN to {to}'", to)
         return f"(CASE WHEN isnan({value.sql}) THEN {wrong} ELSE CAST(round({value.sql}) AS {types.duckdb(to)}) END)"
+    if value.type.is_float and to.name == "decimal":
+        # Of the digits that it is written with, 1.005, not of the binary fraction: BigDecimal.valueOf in Trino.
+        wrong = failing("INVALID_CAST_ARGUMENT", f"'Cannot cast NaN or infinity to {to}'", to)
+        digits = f"CAST(CAST({value.sql} AS VARCHAR) AS {types.duckdb(to)})"
+        return f"(CASE WHEN NOT isfinite({value.sql}) THEN {wrong} ELSE {digits} END)"
     return f"CAST({value.sql} AS {types.duckdb(to)})"
 
 

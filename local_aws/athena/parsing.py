@@ -28,6 +28,8 @@ class _Parser(TrinoParser):
     COLUMN_OPERATORS: ClassVar[Any] = {
         token: operator for token, operator in TrinoParser.COLUMN_OPERATORS.items() if token != TokenType.DCOLON
     }
+    # `list[1]` is an element of a column called list.
+    ARRAY_CONSTRUCTORS: ClassVar[Any] = {"ARRAY": exp.Array}
     FUNCTION_PARSERS: ClassVar[Any] = {name: TrinoParser.FUNCTION_PARSERS[name] for name in _SPECIAL}
     # DECIMAL '1.50' has the digits that it shows; CAST('1.50' AS DECIMAL) has none behind the point.
     TYPE_LITERAL_PARSERS: ClassVar[Any] = {

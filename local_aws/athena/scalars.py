@@ -355,6 +355,10 @@ for _name, _seconds, _below in (("day", 86400, 0), ("hour", 3600, 24), ("minute"
     _whole = f"CAST(trunc(epoch({{0}}) / {_seconds}) AS BIGINT)"
     SCALARS[_name].append(signature("interval -> bigint", f"({_whole} % {_below})" if _below else _whole))
 # Numbers that keep their type.
+for _name, _sql in (("ceil", "ceil"), ("floor", "floor"), ("round", "round"), ("truncate", "trunc"), ("sign", "sign")):
+    SCALARS[_name].insert(0, signature("real -> real", f"CAST({_sql}({{0}}) AS FLOAT)"))
+SCALARS["round"].insert(0, signature("I, integer -> I", "CAST(round({0}, {1}) AS {type})"))
+SCALARS["round"].insert(0, signature("real, integer -> real", "CAST(round(CAST({0} AS DOUBLE), {1}) AS FLOAT)"))
 for _name in ("ceil", "floor", "round", "truncate"):
     for _kind in ("bigint", "integer", "smallint", "tinyint"):
         SCALARS[_name].insert(0, signature(f"{_kind} -> {_kind}", "{0}"))
