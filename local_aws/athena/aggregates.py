@@ -79,6 +79,16 @@ def _count(call: _Call) -> tuple[str, Type]:
     return call.written("count"), BIGINT
 
 
+def _number(call: _Call) -> Type:
+    """What is summed up: intervals are there, and not here."""
+    kind = call.values[0].type
+    if kind in (types.DAYS, types.MONTHS):
+        raise not_supported(f"know {call.name} of intervals: take to_milliseconds of them")
+    if not kind.is_number:
+        call.refuse()
+    return kind
+
+
 def _same(function: str) -> _Rule:
     def same(call: _Call) -> tuple[str, Type]:
         call.expect(1)
@@ -106,9 +116,7 @@ def _ordered_only(function: str) -> _Rule:
 
 def _sum(call: _Call) -> tuple[str, Type]:
     call.expect(1)
-    kind = call.values[0].type
-    if not kind.is_number:
-        call.refuse()
+    kind = _number(call)
     if kind.name == "decimal":
         kind = types.decimal(38, kind.numbers[1])
     elif kind.is_integer:
@@ -118,9 +126,7 @@ def _sum(call: _Call) -> tuple[str, Type]:
 
 def _avg(call: _Call) -> tuple[str, Type]:
     call.expect(1)
-    kind = call.values[0].type
-    if not kind.is_number:
-        call.refuse()
+    kind = _number(call)
     if kind.name == "decimal":
         whole = Value(
             f"CAST({call.written('sum')} AS {types.duckdb(types.decimal(38, kind.numbers[1]))})",

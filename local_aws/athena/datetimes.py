@@ -109,6 +109,7 @@ def date_add(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scop
     """date_add(unit, how many, time)."""
     unit, amount, given = _arguments(to, node, nodes, scope, 3)
     given = _time(given, node)
+    amount = cast(amount, BIGINT) if amount.type == types.UNKNOWN else amount
     if not amount.type.is_integer:
         raise QueryError(
             "FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters ({amount.type}) for function date_add"

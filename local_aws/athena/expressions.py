@@ -151,7 +151,7 @@ def _negative(to: Translator, node: exp.Expression, scope: Scope) -> Value:
             return composed(f"(-{inner.sql})", inner.type, (inner,))
         raise QueryError("TYPE_MISMATCH", f"{place(node)}Cannot negate {inner.type}")
     negated = composed(f"CAST(-{inner.sql} AS {types.duckdb(inner.type)})", inner.type, (inner,))
-    return replace(negated, constant=-inner.constant, is_constant=True) if inner.is_constant else negated
+    return replace(negated, constant=-inner.constant, is_constant=True) if inner.constant is not None else negated
 
 
 def _is(to: Translator, node: exp.Expression, scope: Scope) -> Value:

@@ -13,6 +13,7 @@ from local_aws.athena.values import FAILURE
 _DUCKDB = (
     (duckdb.OutOfMemoryException, "", "EXCEEDED_LOCAL_MEMORY_LIMIT", "Query exceeded the memory limit of local Athena"),
     (duckdb.OutOfRangeException, "", "NUMERIC_VALUE_OUT_OF_RANGE", ""),
+    (duckdb.Error, "invalid UTF8", "NOT_SUPPORTED", "local Athena does not replace bytes that are no UTF-8"),
     (duckdb.ConversionException, "field value", "INVALID_CAST_ARGUMENT", ""),
     (duckdb.ConversionException, "out of range", "NUMERIC_VALUE_OUT_OF_RANGE", ""),
     (duckdb.ConversionException, "", "INVALID_CAST_ARGUMENT", ""),
@@ -25,6 +26,7 @@ _DUCKDB = (
         "INVALID_FUNCTION_ARGUMENT",
         "The input strings must have the same length",
     ),
+    (duckdb.Error, "Invalid input for hex digit", "INVALID_FUNCTION_ARGUMENT", "Invalid hex character"),
     (duckdb.Error, "Malformed JSON", "INVALID_FUNCTION_ARGUMENT", "Cannot convert value to JSON"),
     (duckdb.Error, "nested", "NESTED_AGGREGATION", "Cannot nest aggregations inside aggregation"),
     (

@@ -18,7 +18,19 @@ def _fails(code: str, message: str) -> str:
 
 
 _ARGUMENT = "INVALID_FUNCTION_ARGUMENT"
-_SPACES = r"E' \t\n\x0b\x0c\r'"
+# SliceUtf8.trim: Character.isWhitespace.
+_WHITE = (
+    *range(9, 14),
+    *range(28, 33),
+    0x1680,
+    *range(0x2000, 0x2007),
+    *range(0x2008, 0x200B),
+    0x2028,
+    0x2029,
+    0x205F,
+    0x3000,
+)
+_SPACES = text("".join(map(chr, _WHITE)))
 _LOCAL = "timezone({zone}, {0})"
 _UP_OR_DOWN = "(CASE WHEN {1} >= {0} THEN 1 ELSE -1 END)"
 _INDEX = _fails(_ARGUMENT, "SQL array indices start at 1")
@@ -137,7 +149,7 @@ _TABLE: list[tuple[str, str, str]] = [
         "varchar, varchar -> array(varchar)",
         "(CASE WHEN {1} = '' THEN "
         + _fails(_ARGUMENT, "The delimiter may not be the empty string")
-        + " ELSE string_split({0}, {1}) END)",
+        + " WHEN {1} IS NOT NULL THEN string_split({0}, {1}) END)",
     ),
     (
         "split",
@@ -146,8 +158,8 @@ _TABLE: list[tuple[str, str, str]] = [
         + _fails(_ARGUMENT, "The delimiter may not be the empty string")
         + " WHEN {2} < 1 THEN "
         + _fails(_ARGUMENT, "Limit must be positive")
-        + " WHEN len(string_split({0}, {1})) <= {2} THEN string_split({0}, {1}) "
-        "ELSE list_slice(string_split({0}, {1}), 1, {2} - 1) || "
+        + " WHEN len(string_split({0}, {1})) <= {2} AND {1} IS NOT NULL THEN string_split({0}, {1}) "
+        "WHEN {1} IS NOT NULL THEN list_slice(string_split({0}, {1}), 1, {2} - 1) || "
         "[array_to_string(list_slice(string_split({0}, {1}), {2}, len({0}) + 1), {1})] END)",
     ),
     (
@@ -155,11 +167,19 @@ _TABLE: list[tuple[str, str, str]] = [
         "varchar, varchar, bigint -> varchar",
         "(CASE WHEN {2} < 1 THEN "
         + _fails(_ARGUMENT, "Index must be greater than zero")
-        + " ELSE list_extract(string_split({0}, {1}), {2}) END)",
+        + " WHEN {1} IS NOT NULL THEN list_extract(string_split({0}, {1}), {2}) END)",
     ),
     ("translate", "varchar, varchar, varchar -> varchar", "translate({0}, {1}, {2})"),
-    ("levenshtein_distance", "varchar, varchar -> bigint", "levenshtein({0}, {1})"),
-    ("hamming_distance", "varchar, varchar -> bigint", "hamming({0}, {1})"),
+    *(
+        (
+            f"{name}_distance",
+            "varchar, varchar -> bigint",
+            "(CASE WHEN strlen({0}) > length({0}) OR strlen({1}) > length({1}) THEN "
+            + _fails("NOT_SUPPORTED", "local Athena measures distances between ASCII texts only")
+            + f" ELSE {name}({{0}}, {{1}}) END)",
+        )
+        for name in ("levenshtein", "hamming")
+    ),
     ("to_utf8", "varchar -> varbinary", "encode({0})"),
     ("from_utf8", "varbinary -> varchar", "decode({0})"),
     ("to_hex", "varbinary -> varchar", "hex({0})"),
@@ -175,10 +195,6 @@ _TABLE: list[tuple[str, str, str]] = [
         "replace(replace(replace(url_encode({0}), '%20', '+'), '%2A', '*'), '~', '%7E')",
     ),
     ("url_decode", "varchar -> varchar", "url_decode(replace({0}, '+', ' '))"),
-    # regular expressions: Java's there, RE2 here; what RE2 does not know (looking around, backreferences) is an error
-    ("regexp_like", "varchar, varchar -> boolean", "regexp_matches({0}, {1})"),
-    ("regexp_count", "varchar, varchar -> bigint", "len(regexp_extract_all({0}, {1}))"),
-    ("regexp_split", "varchar, varchar -> array(varchar)", "string_split_regex({0}, {1})"),
     # JSON
     ("json_parse", "varchar -> json", "json({0})"),
     ("json_format", "json -> varchar", "CAST({0} AS VARCHAR)"),

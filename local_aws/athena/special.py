@@ -295,6 +295,7 @@ def json_path(to: Translator, node: Any, nodes: list[exp.Expression], scope: Sco
     """json_extract and json_extract_scalar with a literal path of names and numbers."""
     _expect(node, nodes, 2)
     given, path = to.values(nodes, scope)
+    given = cast(given, VARCHAR) if given.type == UNKNOWN else given
     if given.type not in (VARCHAR, types.JSON):
         raise QueryError("FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters ({given.type}) for {node.name}")
     steps = r"\$(\.[A-Za-z_][\w-]*|\[\d+\]|\[\"[^\"\]]+\"\])*"
