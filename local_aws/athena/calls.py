@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from local_aws.athena import aggregates, types
+from local_aws.athena import aggregates, operators
 from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.function_names import TRINO_FUNCTIONS
 from local_aws.athena.operators import FILTER
@@ -88,6 +88,8 @@ def _arguments(to: Translator, inner: exp.Expression, scope: Scope) -> list[Valu
 
 def _ranked(to: Translator, name: str, nodes: list[exp.Expression], scope: Scope, nulls: str) -> Value:
     values = [replace(each, sql=each.sql.replace(FILTER, "")) for each in to.values(nodes, scope)]
+    if name in ("lag", "lead") and len(values) == 3:
+        values[0], values[2] = operators.alike([values[0], values[2]], "")
     cells = [each.sql for each in values]
     least = 1 if name == "nth_value" else 0
     if name in ("lag", "lead", "nth_value") and len(values) > 1:
@@ -98,8 +100,6 @@ def _ranked(to: Translator, name: str, nodes: list[exp.Expression], scope: Scope
     if name in RANKS:
         kind = RANKS[name]
         return composed(f"CAST({name}({', '.join(cells)}){FILTER} AS {kind.name})", kind, values)
-    if name in ("lag", "lead") and len(values) == 3 and values[2].type != values[0].type:
-        cells[2] = f"CAST({cells[2]} AS {types.duckdb(values[0].type)})"
     return composed(f"{name}({', '.join(cells)}{nulls}){FILTER}", values[0].type, values)
 
 

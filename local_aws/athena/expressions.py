@@ -178,8 +178,11 @@ def _between(to: Translator, node: exp.Expression, scope: Scope) -> Value:
 
 def _in(to: Translator, node: exp.Expression, scope: Scope) -> Value:
     left = to.value(node.this, scope)
-    if node.args.get("query") is not None:
-        query = to.subquery(node.args["query"], scope).single(node)
+    asked = node.args.get("query")
+    if len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Values):
+        asked = node.expressions[0]
+    if asked is not None:
+        query = to.subquery(asked, scope).single(node)
         kind = types.common(left.type, query.type)
         if kind is None:
             reason = f"Value expression and result of subquery must be of the same type: {left.type} vs {query.type}"

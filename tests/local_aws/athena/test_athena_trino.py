@@ -22,6 +22,7 @@ STATEMENTS: dict[str, Rows] = {
     # what stands in the text is read, all of it
     "SELECT x NOT LIKE 'a%', NOT x LIKE 'b%' FROM (VALUES 'abc') t(x)": [("false", "true")],
     f"SELECT x, count(*) FILTER (WHERE x > 1) OVER () {T} ORDER BY x": [("1", "1"), ("2", "1")],
+    f"SELECT lag(x, 1, 9.5) OVER (ORDER BY x) {T} WHERE x IN (VALUES 1)": [("9.5",)],
     "VALUES 1, 3, 2 ORDER BY 1 DESC LIMIT 1": [("3",)],
     f"SELECT x {T} ORDER BY x FETCH NEXT ROW ONLY": [("1",)],
     f"SELECT x {T} ORDER BY x OFFSET 1 LIMIT 1": [("2",)],
