@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
@@ -57,7 +58,7 @@ class _Call:
     def expect(self, count: int) -> None:
         """FUNCTION_NOT_FOUND for another number of arguments."""
         if len(self.values) != count:
-            self.refuse()
+            raise not_supported(f"know {self.name} with {len(self.values)} arguments")
 
     def refuse(self) -> None:
         """FUNCTION_NOT_FOUND."""
@@ -78,6 +79,16 @@ def _count(call: _Call) -> tuple[str, Type]:
     return call.written("count"), BIGINT
 
 
+def _number(call: _Call) -> Type:
+    """What is summed up: intervals are there, and not here."""
+    kind = call.values[0].type
+    if kind in (types.DAYS, types.MONTHS):
+        raise not_supported(f"know {call.name} of intervals: take to_milliseconds of them")
+    if not kind.is_number:
+        call.refuse()
+    return kind
+
+
 def _same(function: str) -> _Rule:
     def same(call: _Call) -> tuple[str, Type]:
         call.expect(1)
@@ -91,16 +102,21 @@ def _ordered_only(function: str) -> _Rule:
         call.expect(1)
         if call.values[0].type.name in ("map", "json"):
             call.refuse()
-        return call.written(function), call.values[0].type
+        kind, sql = call.values[0].type, call.values[0].sql
+        if kind.is_float and function == "max":
+            # NaN is less than any number to max, and greater to min: MaxAggregationFunction.
+            return (
+                f"coalesce({call.written('max', f'CASE WHEN NOT isnan({sql}) THEN {sql} END')}, {call.written('max')})",
+                kind,
+            )
+        return call.written(function), kind
 
     return rule
 
 
 def _sum(call: _Call) -> tuple[str, Type]:
     call.expect(1)
-    kind = call.values[0].type
-    if not kind.is_number:
-        call.refuse()
+    kind = _number(call)
     if kind.name == "decimal":
         kind = types.decimal(38, kind.numbers[1])
     elif kind.is_integer:
@@ -110,9 +126,7 @@ def _sum(call: _Call) -> tuple[str, Type]:
 
 def _avg(call: _Call) -> tuple[str, Type]:
     call.expect(1)
-    kind = call.values[0].type
-    if not kind.is_number:
-        call.refuse()
+    kind = _number(call)
     if kind.name == "decimal":
         whole = Value(
             f"CAST({call.written('sum')} AS {types.duckdb(types.decimal(38, kind.numbers[1]))})",
@@ -160,8 +174,19 @@ def _array_agg(call: _Call) -> tuple[str, Type]:
 
 def _by(function: str) -> _Rule:
     def rule(call: _Call) -> tuple[str, Type]:
-        call.expect(2)
         # The row with the greatest y counts even if its x is null; rows whose y is null do not.
+        if function == "arg_max_null" and len(call.values) > 1 and call.values[1].type.is_float:
+            key = call.values[1]
+            call.values[1] = replace(key, sql=f"(CASE WHEN isnan({key.sql}) THEN '-Infinity' ELSE {key.sql} END)")
+        if len(call.values) == 3:
+            value, key, count = call.values
+            if not count.is_constant or not 0 < (count.constant or 0) <= 10_000:
+                raise QueryError(
+                    "INVALID_FUNCTION_ARGUMENT", f"third argument of {call.name} must be a positive integer"
+                )
+            listed = call.written(function.removesuffix("_null"), f"{{'v': {value.sql}}}", key.sql, str(count.constant))
+            return f"list_transform({listed}, lambda c_each: c_each.v)", types.array(value.type)
+        call.expect(2)
         return call.written(function), call.values[0].type
 
     return rule
@@ -175,13 +200,20 @@ def _approx_distinct(call: _Call) -> tuple[str, Type]:
 
 
 def _approx_percentile(call: _Call) -> tuple[str, Type]:
+    """Of few values, as a digest in which each stands for itself: the one at floor(share * count), counted from 0.
+
+    TDigest.valueAt in Trino. It is the value that lies as far from the other end, rounded the other way.
+    """
     call.expect(2)
     value, share = call.values
-    if not value.type.is_number or not share.is_constant:
+    if not value.type.is_number or not share.is_constant or not share.type.is_number:
         raise not_supported("know approx_percentile but of a number and one literal share")
+    rest = Decimal(1) - Decimal(str(share.constant))
+    if not 0 <= rest <= 1:
+        raise QueryError("INVALID_FUNCTION_ARGUMENT", "Percentile must be between 0 and 1")
     kind = value.type if value.type.name != "decimal" else DOUBLE
     kind = kind if kind.name in ("bigint", "double", "real") else (BIGINT if kind.is_integer else kind)
-    return call.written("quantile_disc", cast(value, kind).sql, str(share.constant)), kind
+    return f"(-{call.written('quantile_disc', f'-{cast(value, kind).sql}', f'{rest:f}')})", kind
 
 
 def _map_agg(call: _Call) -> tuple[str, Type]:

@@ -91,7 +91,7 @@ class Analysis:
         if isinstance(node, exp.Union | exp.Intersect | exp.Except):
             return self._set_operation(node, scope, env)
         if isinstance(node, exp.Values):
-            return self._values(node, scope, env)
+            return self._finished(node, self._values(node, scope, env), env)
         if isinstance(node, exp.Subquery | exp.Paren):
             inner = self.query(node.this, scope, env)
             if not any(node.args.get(each) for each in ("order", "limit", "offset")):
@@ -112,6 +112,9 @@ class Analysis:
                 alias = exp.TableAlias(this=exp.to_identifier("t"), columns=[exp.to_identifier(c) for c in columns])
                 inner = exp.select("*").from_(exp.Subquery(this=inner.copy(), alias=alias))
             name = each.alias.lower()
+            if sum(one.alias.lower() == name for one in clause.expressions) > 1:
+                reason = f"WITH query name '{name}' specified more than once"
+                raise QueryError("DUPLICATE_NAMED_QUERY", place(each) + reason)
             env = Environment(env.database, {**env.queries, name: (inner, env)})
         return node, env
 
@@ -190,7 +193,7 @@ class Analysis:
         for name, clause in (("LIMIT", node.args.get("limit")), ("OFFSET", node.args.get("offset"))):
             if clause is None:
                 continue
-            count = clause.args.get("expression") or clause.args.get("count")
+            count = clause.args.get("expression") or clause.args.get("count") or exp.Literal.number(1)
             if isinstance(count, exp.Column | exp.Var) and count.name.lower() == "all":
                 continue
             if isinstance(clause, exp.Fetch) and "WITH TIES" in clause.sql("trino").upper():
@@ -200,13 +203,18 @@ class Analysis:
             written += f" {name} {int(count.this)}"
         return written
 
-    def _order(self, node: exp.Expression, outputs: list[Output], scope: Scope, env: Environment) -> str:
+    def _order(
+        self, node: exp.Expression, outputs: list[Output], scope: Scope, env: Environment, distinct: bool = False
+    ) -> str:
         clause = node.args.get("order")
         if clause is None:
             return ""
         translator, keys = self.translator(env), []
         for each in clause.expressions:
             value = self._order_key(each.this, outputs, scope, translator)
+            if distinct and all(value.sql != one.value.sql for one in outputs):
+                reason = "For SELECT DISTINCT, ORDER BY expressions must appear in select list"
+                raise QueryError("EXPRESSION_NOT_IN_DISTINCT", place(each) + reason)
             value.use()
             keys.append(f"{value.sql} {direction(each)}")
         return f" ORDER BY {', '.join(keys)}"
@@ -251,7 +259,7 @@ class Analysis:
         if node.args.get("having"):
             having = f" HAVING {translator.condition(node.args['having'].this, scope, 'HAVING clause').use().sql}"
         distinct = bool(node.args.get("distinct"))
-        order = self._order(node, outputs, scope, env)
+        order = self._order(node, outputs, scope, env, distinct)
         limits = self._limits(node, env)
         self._keep_origins(outputs, keys, bool(group or having), bool(limits))
         if distinct:
@@ -309,6 +317,8 @@ class Analysis:
         fields = [each for each in scope.fields if not each.is_hidden and each.answers(qualifier)]
         if not fields:
             if qualifier:
+                if any(each.name.lower() == qualifier[-1] for each in scope.fields):
+                    raise not_supported("know .* of a row: name its fields")
                 raise QueryError("TABLE_NOT_FOUND", f"{place(node)}Unable to resolve reference {'.'.join(qualifier)}")
             raise QueryError("SYNTAX_ERROR", f"{place(node)}SELECT * not allowed in queries without FROM clause")
         return [Output(each.name, each.value, each.origin) for each in fields]
@@ -340,6 +350,8 @@ class Analysis:
             return "(" + key(each.this if isinstance(each, exp.Paren) else each) + ")"
 
         def item(each: exp.Expression) -> str:
+            if isinstance(each, exp.Tuple):
+                return ", ".join(key(one) for one in each.expressions) or "()"
             word = {exp.GroupingSets: "GROUPING SETS", exp.Cube: "CUBE", exp.Rollup: "ROLLUP"}.get(type(each))
             return f"{word} ({', '.join(inside(one) for one in each.expressions)})" if word else key(each)
 

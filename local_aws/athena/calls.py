@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from local_aws.athena import aggregates, types
+from local_aws.athena import aggregates, operators
 from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.function_names import TRINO_FUNCTIONS
 from local_aws.athena.operators import FILTER
@@ -72,6 +72,8 @@ def window(to: Translator, node: exp.Window, scope: Scope) -> Value:
         function = to.value(inner, scope)
         if not function.aggregates:
             raise QueryError("FUNCTION_NOT_WINDOW", f"{place(node)}Not a window function: {name}")
+    if inner.find(exp.Distinct) is not None:
+        raise QueryError("NOT_SUPPORTED", f"{place(node)}DISTINCT in window function parameters not yet supported")
     over, parts = _over(to, node, scope)
     done = composed(function.sql.replace(FILTER, f" OVER ({over})"), function.type, (function, *parts))
     nested = any(each.aggregates for each in (*_arguments(to, inner, scope), *parts))
@@ -86,12 +88,18 @@ def _arguments(to: Translator, inner: exp.Expression, scope: Scope) -> list[Valu
 
 def _ranked(to: Translator, name: str, nodes: list[exp.Expression], scope: Scope, nulls: str) -> Value:
     values = [replace(each, sql=each.sql.replace(FILTER, "")) for each in to.values(nodes, scope)]
+    if name in ("lag", "lead") and len(values) == 3:
+        values[0], values[2] = operators.alike([values[0], values[2]], "")
     cells = [each.sql for each in values]
+    least = 1 if name == "nth_value" else 0
+    if name in ("lag", "lead", "nth_value") and len(values) > 1:
+        if not values[1].is_constant:
+            raise not_supported(f"know {name} with an offset that is no number")
+        if values[1].constant is None or values[1].constant < least:
+            raise QueryError("INVALID_FUNCTION_ARGUMENT", f"Offset must be at least {least}")
     if name in RANKS:
         kind = RANKS[name]
         return composed(f"CAST({name}({', '.join(cells)}){FILTER} AS {kind.name})", kind, values)
-    if name in ("lag", "lead") and len(values) == 3 and values[2].type != values[0].type:
-        cells[2] = f"CAST({cells[2]} AS {types.duckdb(values[0].type)})"
     return composed(f"{name}({', '.join(cells)}{nulls}){FILTER}", values[0].type, values)
 
 

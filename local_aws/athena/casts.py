@@ -13,14 +13,20 @@ _INTEGER = r"[+-]?\d+"
 _DATE = r"\s*[+-]?\d{1,6}-\d{1,2}-\d{1,2}\s*"
 _CLOCK = r"\d{1,2}:\d{2}(:\d{2}(\.\d{1,6})?)?"
 _TIMESTAMP = rf"\s*\d{{4}}-\d{{1,2}}-\d{{1,2}}( {_CLOCK})?\s*"
+_OTHER_ZONE = r"^\s*\d{4}-\d{1,2}-\d{1,2} [\d:.]+ ?[A-Za-z+-]"
 _ZONED = rf"\s*\d{{4}}-\d{{1,2}}-\d{{1,2}}( {_CLOCK})?( ?(UTC|Z|[+-]00:00))?\s*"
 
 
 def explicit(value: Value, to: Type, at: str) -> Value:
     """CAST(value AS to); TYPE_MISMATCH where Trino has no such cast."""
     if to.name == "varchar" and to.numbers:
-        whole = explicit(value, VARCHAR, at)
-        return replace(whole, sql=f"left({whole.sql}, {to.numbers[0]})", type=VARCHAR, ref=None)
+        whole, most = explicit(value, VARCHAR, at), to.numbers[0]
+        sql = f"left({whole.sql}, {most})"
+        if value.type != VARCHAR:
+            reason = f"'Value ' || {whole.sql} || ' cannot be represented as varchar({most})'"
+            long = failing("INVALID_CAST_ARGUMENT", reason, VARCHAR)
+            sql = f"(CASE WHEN length({whole.sql}) > {most} THEN {long} ELSE {whole.sql} END)"
+        return replace(whole, sql=sql, type=VARCHAR, ref=None, constant=None, is_constant=False)
     if value.type == to:
         return value
     if value.type == UNKNOWN:
@@ -69,8 +75,9 @@ def text(value: Value, at: str) -> str:
         local = f"timezone({types.text(value.type.zone)}, {value.sql})"
         return f"(strftime({local}, '%Y-%m-%d %H:%M:%S.%g') || ' ' || {types.text(value.type.zone)})"
     if kind == "json":
-        return f"({value.sql} ->> '$')"
-    if kind in (*types.INTEGERS, "decimal", "boolean", "date", "varchar"):
+        wrong = failing("INVALID_CAST_ARGUMENT", f"'Cannot cast to varchar: ' || CAST({value.sql} AS VARCHAR)", VARCHAR)
+        return f"(CASE WHEN json_type({value.sql}) IN ('ARRAY', 'OBJECT') THEN {wrong} ELSE {value.sql} ->> '$' END)"
+    if kind in (*types.INTEGERS, "decimal", "boolean", "date", "varchar", "unknown"):
         return f"CAST({value.sql} AS VARCHAR)"
     raise QueryError("TYPE_MISMATCH", f"{at}Cannot cast {value.type} to varchar")
 
@@ -82,15 +89,19 @@ def _from_text(value: Value, to: Type, at: str) -> str:
         TIMESTAMP: _TIMESTAMP,
         DOUBLE: r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[dDfF]?\s*|[+-]?(NaN|Infinity)",
     }
+    if to == types.VARBINARY:
+        return f"encode({value.sql})"
     if to.is_integer:
         pattern, fine = _INTEGER, f"CAST({value.sql} AS {types.duckdb(to)})"
     elif to.name == "decimal":
         pattern, fine = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", f"CAST({value.sql} AS {types.duckdb(to)})"
     elif to.name == "timestamp with time zone":
         pattern = _ZONED
-        fine = f"timezone('UTC', CAST(regexp_replace({value.sql}, ' ?(UTC|Z|[+-]00:00)\\s*$', '') AS TIMESTAMP))"
+        plain = f"regexp_replace({value.sql}, ' ?(UTC|Z|[+-]00:00)\\s*$', '')"
+        fine = f"timezone('UTC', {_milliseconds(f'CAST({plain} AS TIMESTAMP)')})"
     elif to in (*words, REAL):
         pattern, fine = words.get(to, words[DOUBLE]), f"CAST(trim({value.sql}) AS {types.duckdb(to)})"
+        fine = _milliseconds(fine) if to == TIMESTAMP else fine
     elif to.name == "json":
         return f"to_json({value.sql})"
     else:
@@ -100,7 +111,16 @@ def _from_text(value: Value, to: Type, at: str) -> str:
     if to.name not in spelled:
         message += f" || {types.text(f'{chr(39)} to {to}')}"
     wrong = failing("INVALID_CAST_ARGUMENT", message, to)
-    return f"(CASE WHEN NOT regexp_full_match({value.sql}, {types.text(pattern)}) THEN {wrong} ELSE {fine} END)"
+    elsewhere = f"WHEN regexp_full_match({value.sql}, {types.text(pattern)}) THEN {fine}"
+    if to.name == "timestamp with time zone":
+        zone = failing("NOT_SUPPORTED", f"'local Athena reads no other zone than UTC: ' || {value.sql}", to)
+        elsewhere += f" WHEN regexp_matches({value.sql}, {types.text(_OTHER_ZONE)}) THEN {zone}"
+    return f"(CASE WHEN {value.sql} IS NULL THEN NULL {elsewhere} ELSE {wrong} END)"
+
+
+def _milliseconds(sql: str) -> str:
+    """A timestamp to the millisecond, as timestamp(3) keeps it: half is rounded up."""
+    return f"date_trunc('millisecond', {sql} + INTERVAL '500 MICROSECOND')"
 
 
 def _number(value: Value, to: Type) -> str:
@@ -108,6 +128,11 @@ def _number(value: Value, to: Type) -> str:
         # Half is rounded away from zero; DuckDB's cast rounds half to even.
         wrong = failing("INVALID_CAST_ARGUMENT", f"'Cannot cast double NaN to {to}'", to)
         return f"(CASE WHEN isnan({value.sql}) THEN {wrong} ELSE CAST(round({value.sql}) AS {types.duckdb(to)}) END)"
+    if value.type.is_float and to.name == "decimal":
+        # Of the digits that it is written with, 1.005, not of the binary fraction: BigDecimal.valueOf in Trino.
+        wrong = failing("INVALID_CAST_ARGUMENT", f"'Cannot cast NaN or infinity to {to}'", to)
+        digits = f"CAST(CAST({value.sql} AS VARCHAR) AS {types.duckdb(to)})"
+        return f"(CASE WHEN NOT isfinite({value.sql}) THEN {wrong} ELSE {digits} END)"
     return f"CAST({value.sql} AS {types.duckdb(to)})"
 
 

@@ -13,7 +13,7 @@ from moto.core.exceptions import JsonRESTError
 from moto.glue.models import glue_backends
 
 from local_aws.athena import types
-from local_aws.athena.errors import QueryError
+from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.types import Type
 from local_aws.moto_services import ACCOUNT_ID, MotoServices
 
@@ -93,6 +93,8 @@ class Catalog:
         """One table to read; CATALOG_NOT_FOUND, SCHEMA_NOT_FOUND, TABLE_NOT_FOUND, HIVE_INVALID_METADATA."""
         if catalog not in ("", CATALOG):
             raise QueryError("CATALOG_NOT_FOUND", f"{at}Catalog '{catalog}' does not exist")
+        if database == "information_schema" or "$" in name:
+            raise not_supported(f"have the table {database}.{name}: ask SHOW TABLES, SHOW COLUMNS, SHOW PARTITIONS")
         if not database:
             raise QueryError("MISSING_SCHEMA_NAME", f"{at}Schema must be specified when session schema is not set")
         return _table(self.described(database, name, at), at)

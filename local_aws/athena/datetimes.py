@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlglot import exp
 
-from local_aws.athena import types
+from local_aws.athena import casts, types
 from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.parsing import place
 from local_aws.athena.scopes import Scope
@@ -45,7 +45,7 @@ _JODA = {
 
 def _arguments(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope, *counts: int) -> list[Value]:
     if len(nodes) not in counts:
-        raise QueryError("FUNCTION_NOT_FOUND", f"{place(node)}Unexpected number of parameters: {len(nodes)}")
+        raise not_supported(f"know {node.name.lower() or 'this function'} with {len(nodes)} arguments")
     return to.values(nodes, scope)
 
 
@@ -109,6 +109,7 @@ def date_add(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scop
     """date_add(unit, how many, time)."""
     unit, amount, given = _arguments(to, node, nodes, scope, 3)
     given = _time(given, node)
+    amount = cast(amount, BIGINT) if amount.type == types.UNKNOWN else amount
     if not amount.type.is_integer:
         raise QueryError(
             "FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters ({amount.type}) for function date_add"
@@ -135,6 +136,8 @@ def _mysql_format(text: str) -> str:
 
 
 def _joda_format(text: str) -> str:
+    if text.count("'") % 2:
+        raise QueryError("INVALID_FUNCTION_ARGUMENT", f"Illegal pattern: {text}")
     out = ""
     for quoted, letters, other in re.findall(
         r"'((?:[^']|'')*)'|(([A-Za-z])\3*)|([^A-Za-z'])", text.replace("\\", "")
@@ -167,7 +170,13 @@ def _read(convert: Callable[[str], str], with_zone: bool) -> Handler:
         if given.type not in (VARCHAR, types.UNKNOWN):
             raise QueryError("FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters ({given.type}, varchar)")
         pattern = re.sub(r"%-?([a-zA-Z])", r"%\1", convert(_text(form, "a date format")))
-        parsed = f"try_strptime({given.sql}, {types.text(pattern)})"
+        if "%y" in pattern:
+            raise not_supported("read years of two digits")
+        # What a format does not have is of 1970-01-01, not of 1900; a space is one, and there to be read.
+        year, form_of_year = ("", "") if "%Y" in pattern else ("1970 ", "%Y ")
+        spaces = f"regexp_matches({given.sql}, '^\\s|\\s$|\\s\\s')"
+        read_as = types.text(form_of_year + pattern)
+        parsed = f"(CASE WHEN NOT {spaces} THEN try_strptime({types.text(year)} || {given.sql}, {read_as}) END)"
         kind = ZONED if with_zone else TIMESTAMP
         wrong = failing("INVALID_FUNCTION_ARGUMENT", f"'Invalid format: \"' || {given.sql} || '\"'", kind)
         done = f"timezone('UTC', {parsed})" if with_zone else parsed
@@ -180,6 +189,8 @@ def _read(convert: Callable[[str], str], with_zone: bool) -> Handler:
 def zone_of(value: Value) -> str:
     """A literal time zone's name; INVALID_FUNCTION_ARGUMENT for one that does not exist."""
     name = _text(value, "a time zone")
+    if re.fullmatch(r"[+-]\d{1,2}(:?\d{2})?", name):
+        raise not_supported(f"know time zones by their offset: {name}")
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
@@ -208,18 +219,41 @@ def from_iso8601_timestamp(to: Translator, node: Any, nodes: list[exp.Expression
     """In UTC; a value with another offset is refused, since each value would have its own zone."""
     (given,) = _arguments(to, node, nodes, scope, 1)
     given = cast(given, VARCHAR)
-    iso = r"\d{4}-\d{2}-\d{2}(T\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?)?(Z|[+-]00:?00)?"
+    iso = r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?)?(Z|[+-]00:?00)?"
     offset = r".*T.*[+-]\d{2}:?\d{2}"
     other = failing("NOT_SUPPORTED", "'local Athena does not keep time zone offsets: ' || " + given.sql, ZONED)
+    rare = failing("NOT_SUPPORTED", "'local Athena does not read this form of ISO 8601: ' || " + given.sql, ZONED)
     wrong = failing("INVALID_FUNCTION_ARGUMENT", f"'Invalid format: \"' || {given.sql} || '\"'", ZONED)
     plain = f"regexp_replace({given.sql}, '(Z|[+-]00:?00)$', '')"
     fine = f"timezone('UTC', CAST(replace({plain}, 'T', ' ') AS TIMESTAMP))"
     sql = (
         f"(CASE WHEN regexp_full_match({given.sql}, {types.text(iso)}) THEN {fine} "
         f"WHEN regexp_full_match({given.sql}, {types.text(offset)}) THEN {other} "
+        f"WHEN regexp_full_match({given.sql}, '[0-9TWZ:.,+-]+') THEN {rare} "
         f"WHEN {given.sql} IS NULL THEN NULL ELSE {wrong} END)"
     )
     return composed(sql, ZONED, (given,))
+
+
+def date(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
+    """date(x), which is CAST(x AS date)."""
+    (given,) = _arguments(to, node, nodes, scope, 1)
+    if given.type not in (VARCHAR, types.UNKNOWN):
+        given = _time(given, node)
+    return casts.explicit(given, DATE, place(node))
+
+
+def from_iso8601_date(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
+    """A calendar date; weeks and days of the year are refused."""
+    (given,) = _arguments(to, node, nodes, scope, 1)
+    given = cast(given, VARCHAR)
+    rare = failing("NOT_SUPPORTED", "'local Athena does not read this form of ISO 8601: ' || " + given.sql, DATE)
+    wrong = failing("INVALID_FUNCTION_ARGUMENT", f"'Invalid format: \"' || {given.sql} || '\"'", DATE)
+    sql = (
+        f"(CASE WHEN regexp_full_match({given.sql}, '\\d{{4}}-\\d{{2}}-\\d{{2}}') THEN CAST({given.sql} AS DATE) "
+        f"WHEN regexp_full_match({given.sql}, '[0-9W-]+') THEN {rare} WHEN {given.sql} IS NULL THEN NULL ELSE {wrong} END)"
+    )
+    return composed(sql, DATE, (given,))
 
 
 def to_iso8601(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
@@ -273,6 +307,8 @@ HANDLERS: dict[str, Handler] = {
     "at_timezone": at_timezone,
     "with_timezone": with_timezone,
     "from_iso8601_timestamp": from_iso8601_timestamp,
+    "date": date,
+    "from_iso8601_date": from_iso8601_date,
     "to_iso8601": to_iso8601,
     "from_unixtime": from_unixtime,
     "now": _present("zoned"),

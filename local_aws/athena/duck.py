@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from local_aws.athena.rendering import java_double, java_real
+from local_aws.athena.rendering import cast_double, cast_real
 
 _MEMORY = "512MB"
 
@@ -23,8 +23,8 @@ def connect() -> Any:
     }
     connection = duckdb.connect(config=settings)
     connection.execute("SET TimeZone = 'UTC'")
-    connection.create_function("trino_double_text", _vectorised(java_double), ["DOUBLE"], "VARCHAR", type="arrow")
-    connection.create_function("trino_real_text", _vectorised(java_real), ["FLOAT"], "VARCHAR", type="arrow")
+    connection.create_function("trino_double_text", _vectorised(cast_double), ["DOUBLE"], "VARCHAR", type="arrow")
+    connection.create_function("trino_real_text", _vectorised(cast_real), ["FLOAT"], "VARCHAR", type="arrow")
     return connection
 
 

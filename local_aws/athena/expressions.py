@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from local_aws.athena import casts, intervals, operators, types
+from local_aws.athena import casts, intervals, operators, predicates, types
 from local_aws.athena.calls import call, window
 from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.parsing import place
@@ -77,6 +77,8 @@ def _named(node: exp.Expression, parts: list[str], scope: Scope) -> Value:
 
 
 def _dot(to: Translator, node: exp.Expression, scope: Scope) -> Value:
+    if isinstance(node.expression, exp.Star):
+        raise not_supported("know .* of a row: name its fields")
     return part(to.value(node.this, scope), node.expression.name.lower(), node)
 
 
@@ -148,62 +150,8 @@ def _negative(to: Translator, node: exp.Expression, scope: Scope) -> Value:
         if inner.type in (types.DAYS, types.MONTHS):
             return composed(f"(-{inner.sql})", inner.type, (inner,))
         raise QueryError("TYPE_MISMATCH", f"{place(node)}Cannot negate {inner.type}")
-    negated = composed(f"(-{inner.sql})", inner.type, (inner,))
-    return replace(negated, constant=-inner.constant, is_constant=True) if inner.is_constant else negated
-
-
-def _is(to: Translator, node: exp.Expression, scope: Scope) -> Value:
-    if not isinstance(node.expression, exp.Null):
-        raise QueryError("SYNTAX_ERROR", f"{place(node)}IS takes NULL or DISTINCT FROM")
-    inner = to.value(node.this, scope)
-    return composed(f"({inner.sql} IS NULL)", BOOLEAN, (inner,))
-
-
-def _distinct_from(to: Translator, node: exp.Expression, scope: Scope) -> Value:
-    left, right = operators.alike([to.value(each, scope) for each in (node.this, node.expression)], place(node))
-    word = "IS NOT" if isinstance(node, exp.NullSafeEQ) else "IS"
-    return composed(f"({left.sql} {word} DISTINCT FROM {right.sql})", BOOLEAN, (left, right))
-
-
-def _between(to: Translator, node: exp.Expression, scope: Scope) -> Value:
-    if node.args.get("symmetric"):
-        raise not_supported("know BETWEEN SYMMETRIC")
-    value, low, high = to.values([node.this, node.args["low"], node.args["high"]], scope)
-    least = operators.binary(exp.GTE, value, low, place(node))
-    most = operators.binary(exp.LTE, value, high, place(node))
-    return composed(f"({least.sql} AND {most.sql})", BOOLEAN, (least, most))
-
-
-def _in(to: Translator, node: exp.Expression, scope: Scope) -> Value:
-    left = to.value(node.this, scope)
-    if node.args.get("query") is not None:
-        query = to.subquery(node.args["query"], scope).single(node)
-        kind = types.common(left.type, query.type)
-        if kind is None:
-            reason = f"Value expression and result of subquery must be of the same type: {left.type} vs {query.type}"
-            raise QueryError("TYPE_MISMATCH", place(node) + reason)
-        if kind != query.type:
-            raise not_supported(f"compare {left.type} with a subquery of {query.type} in IN: cast inside the subquery")
-        left = cast(left, kind)
-        return composed(f"({left.sql} IN {query.sql})", BOOLEAN, (left, query))
-    values = operators.alike([left, *to.values(node.expressions, scope)], place(node))
-    if values[0].type.is_float:
-        tests = [operators.binary(exp.EQ, values[0], each, place(node)) for each in values[1:]]
-        return composed("(" + " OR ".join(each.sql for each in tests) + ")", BOOLEAN, values)
-    return composed(f"({values[0].sql} IN ({', '.join(each.sql for each in values[1:])}))", BOOLEAN, values)
-
-
-def _like(to: Translator, node: exp.Expression, scope: Scope) -> Value:
-    escape = None
-    if isinstance(node, exp.Escape):
-        escape, node = to.value(node.expression, scope), node.this
-    values = to.values([node.this, node.expression], scope) + ([escape] if escape else [])
-    for each in values:
-        if each.type not in (VARCHAR, UNKNOWN):
-            reason = f"Left side of LIKE expression must evaluate to a varchar (actual: {each.type})"
-            raise QueryError("TYPE_MISMATCH", place(node) + reason)
-    ending = f" ESCAPE {escape.sql}" if escape else ""
-    return composed(f"({values[0].sql} LIKE {values[1].sql}{ending})", BOOLEAN, values)
+    negated = composed(f"CAST(-{inner.sql} AS {types.duckdb(inner.type)})", inner.type, (inner,))
+    return replace(negated, constant=-inner.constant, is_constant=True) if inner.constant is not None else negated
 
 
 def _case(to: Translator, node: exp.Expression, scope: Scope) -> Value:
@@ -240,9 +188,14 @@ def _cast(to: Translator, node: exp.Expression, scope: Scope) -> Value:
 
 def cast_type(node: exp.Expression) -> Type:
     """The type that a CAST names."""
-    spelled = re.sub(r"(?i)\b(timestamp|time)\s*\(\d+\)", r"\1", node.sql("trino"))
+    spelled = re.sub(r"(?i)\b(timestamp)\s*\(3\)", r"\1", node.sql("trino"))
+    if re.search(r"(?i)\btime(stamp)?\s*\(\d", spelled):
+        raise not_supported(f"keep times but to the millisecond, as timestamp(3): {spelled}")
     if re.match(r"(?i)char\b", spelled):
         raise not_supported("know the type char: use varchar")
+    digits = re.fullmatch(r"(?i)decimal\((\d+)(?:, *(\d+))?\)", spelled)
+    if digits and not max(1, int(digits.group(2) or 0)) <= int(digits.group(1)) <= 38:
+        raise QueryError("TYPE_MISMATCH", f"Invalid type {spelled}: DECIMAL has 1 to 38 digits")
     limited = re.fullmatch(r"(?i)varchar\((\d+)\)", spelled)
     return Type("varchar", numbers=(int(limited.group(1)),)) if limited else types.parsed(spelled)
 
@@ -269,6 +222,8 @@ def _concatenation(to: Translator, node: exp.Expression, scope: Scope) -> Value:
 
 
 def _tuple(to: Translator, node: exp.Expression, scope: Scope) -> Value:
+    if not node.expressions:
+        raise QueryError("SYNTAX_ERROR", f"{place(node)}mismatched input ')'")
     return operators.row_of(to.values(node.expressions, scope))
 
 
@@ -313,6 +268,8 @@ def _call(to: Translator, node: exp.Expression, scope: Scope) -> Value:
 
 
 def _listagg(to: Translator, node: exp.Expression, scope: Scope) -> Value:
+    if not isinstance(node.this, exp.Order):
+        raise QueryError("SYNTAX_ERROR", f"{place(node)}LISTAGG needs WITHIN GROUP (ORDER BY ...)")
     separator = node.args.get("separator") or exp.Literal.string("")
     return call(to, node, "listagg", [node.this, separator], scope)
 
@@ -360,13 +317,13 @@ _NODES: dict[type[exp.Expression], Callable[[Translator, Any, Scope], Value]] = 
     exp.Or: _and_or,
     exp.Not: _not,
     exp.Neg: _negative,
-    exp.Is: _is,
-    exp.NullSafeEQ: _distinct_from,
-    exp.NullSafeNEQ: _distinct_from,
-    exp.Between: _between,
-    exp.In: _in,
-    exp.Like: _like,
-    exp.Escape: _like,
+    exp.Is: predicates.is_null,
+    exp.NullSafeEQ: predicates.distinct_from,
+    exp.NullSafeNEQ: predicates.distinct_from,
+    exp.Between: predicates.between,
+    exp.In: predicates.in_,
+    exp.Like: predicates.like,
+    exp.Escape: predicates.like,
     exp.Case: _case,
     exp.If: _if,
     exp.Cast: _cast,

@@ -13,9 +13,22 @@ from local_aws.athena.values import FAILURE
 _DUCKDB = (
     (duckdb.OutOfMemoryException, "", "EXCEEDED_LOCAL_MEMORY_LIMIT", "Query exceeded the memory limit of local Athena"),
     (duckdb.OutOfRangeException, "", "NUMERIC_VALUE_OUT_OF_RANGE", ""),
+    (duckdb.Error, "invalid UTF8", "NOT_SUPPORTED", "local Athena does not replace bytes that are no UTF-8"),
     (duckdb.ConversionException, "field value", "INVALID_CAST_ARGUMENT", ""),
     (duckdb.ConversionException, "out of range", "NUMERIC_VALUE_OUT_OF_RANGE", ""),
     (duckdb.ConversionException, "", "INVALID_CAST_ARGUMENT", ""),
+    (duckdb.Error, "Map keys must be unique", "INVALID_FUNCTION_ARGUMENT", "Duplicate map keys are not allowed"),
+    (duckdb.Error, "Map keys can not be NULL", "INVALID_FUNCTION_ARGUMENT", "map key cannot be null"),
+    (duckdb.Error, "does not align", "INVALID_FUNCTION_ARGUMENT", "Key and value arrays must be the same length"),
+    (
+        duckdb.Error,
+        "Strings must be of equal length",
+        "INVALID_FUNCTION_ARGUMENT",
+        "The input strings must have the same length",
+    ),
+    (duckdb.Error, "Invalid input for hex digit", "INVALID_FUNCTION_ARGUMENT", "Invalid hex character"),
+    (duckdb.Error, "Malformed JSON", "INVALID_FUNCTION_ARGUMENT", "Cannot convert value to JSON"),
+    (duckdb.Error, "nested", "NESTED_AGGREGATION", "Cannot nest aggregations inside aggregation"),
     (
         duckdb.Error,
         "More than one row returned",

@@ -14,7 +14,6 @@ _UNITS = {
     "MINUTE": ("MINUTE", 1, DAYS),
     "HOUR": ("HOUR", 1, DAYS),
     "DAY": ("DAY", 1, DAYS),
-    "WEEK": ("DAY", 7, DAYS),
     "MONTH": ("MONTH", 1, MONTHS),
     "YEAR": ("YEAR", 1, MONTHS),
 }
@@ -55,6 +54,8 @@ def shifted(sign: str, left: Value, right: Value) -> Value | None:
 
 def _scaled(sign: str, left: Value, right: Value) -> Value | None:
     interval, number = (left, right) if left.type in (DAYS, MONTHS) else (right, left)
+    if number.type in (types.REAL, types.DOUBLE) or (sign == "/" and interval is left and number.type.is_integer):
+        raise not_supported(f"know {left.type} {sign} {right.type}")
     if sign != "*" or number.type.name not in INTEGERS:
         return None
     return composed(f"({interval.sql} * {number.sql})", interval.type, (left, right))

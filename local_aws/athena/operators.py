@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlglot import exp
 
-from local_aws.athena import intervals, types
+from local_aws.athena import intervals, nested, types
 from local_aws.athena.errors import QueryError, not_supported
-from local_aws.athena.types import BOOLEAN, UNKNOWN, VARCHAR, Type
+from local_aws.athena.types import BIGINT, BOOLEAN, UNKNOWN, VARCHAR, Type
 from local_aws.athena.values import Value, cast, composed, failing
 
 COMPARISONS: dict[Any, str] = {
@@ -113,6 +113,8 @@ def _comparison(sign: str, left: Value, right: Value, at: str) -> Value:
     if shared is None or (shared.name in ("map", "json") and sign not in ("=", "<>")):
         raise _mismatch(sign, left, right, at)
     one, other = _instants(left, shared), _instants(right, shared)
+    if shared.of:
+        return composed(nested.compared(sign, one.sql, other.sql, shared), BOOLEAN, (one, other))
     sql = f"({one.sql} {sign} {other.sql})"
     if shared.is_float:
         sql = _with_nan(sign, sql, one, other)
@@ -150,7 +152,9 @@ def concatenation(values: list[Value], at: str) -> Value:
     """`||` and concat: strings or arrays; an element may stand beside an array of its type."""
     if any(each.type.name == "array" for each in values):
         lists = [
-            each if each.type.name == "array" else replace(each, sql=f"[{each.sql}]", type=types.array(each.type))
+            each
+            if each.type.name == "array" or each.type == UNKNOWN
+            else replace(each, sql=f"[{each.sql}]", type=types.array(each.type))
             for each in values
         ]
         lists = alike(lists, at)
@@ -169,6 +173,7 @@ def concatenation(values: list[Value], at: str) -> Value:
 def subscript(base: Value, index: Value, at: str) -> Value:
     """`array[n]` and `map[key]`: what is not there is an error, not NULL."""
     code = "INVALID_FUNCTION_ARGUMENT"
+    index = cast(index, BIGINT) if base.type.name == "array" and index.type == UNKNOWN else index
     if base.type.name == "array" and index.type.is_integer:
         kind = base.type.of[0]
         below = failing(code, "'SQL array indices start at 1'", kind)
@@ -201,7 +206,7 @@ def filtered(aggregate: Value, condition: Value) -> Value:
     """An aggregate over the rows that meet a condition. The mark stands where FILTER goes in its SQL."""
     if aggregate.sql.count(FILTER) < 1:
         raise not_supported("filter this aggregate")
-    sql = aggregate.sql.replace(FILTER, f" FILTER (WHERE {condition.sql})")
+    sql = aggregate.sql.replace(FILTER, f" FILTER (WHERE {condition.sql}){FILTER}")
     return replace(aggregate, sql=sql, refs=aggregate.refs + condition.refs)
 
 

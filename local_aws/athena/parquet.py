@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/athena/latest/ug/handling-schema-updates-chapter.htm
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from local_aws.athena import types
@@ -257,16 +257,17 @@ def _may_hold(group: Any, opened: Any, bounds: list[Bound]) -> bool:
     for each in bounds:
         if each.column in by_name:
             statistics = group.column(by_name[each.column]).statistics
-            if (
-                statistics is not None
-                and statistics.has_min_max
-                and not _overlaps(each, statistics.min, statistics.max)
-            ):
+            # A real is compared as what the other side is, real or double: that is not known here.
+            known = statistics is not None and statistics.has_min_max and statistics.physical_type != "FLOAT"
+            if known and not _overlaps(each, statistics.min, statistics.max):
                 return False
     return True
 
 
 def _overlaps(bound: Bound, least: Any, most: Any) -> bool:
+    if isinstance(least, datetime):
+        # What is read is rounded to milliseconds.
+        least, most = least - timedelta(milliseconds=1), most + timedelta(milliseconds=1)
     values = [_like(each, least) for each in bound.values]
     if any(each is None for each in values):
         return True
@@ -286,7 +287,8 @@ def _like(value: Any, sample: Any) -> Any:
     if isinstance(sample, bool) or isinstance(value, bool):
         return value if type(sample) is type(value) else None
     if isinstance(sample, int | float) and isinstance(value, int | float):
-        return value
+        # Beyond, a double does not tell one whole number from the next.
+        return value if type(sample) is type(value) or abs(value) < 2**53 else None
     if isinstance(sample, str) and isinstance(value, str):
         return value
     if isinstance(sample, bytes) and isinstance(value, str):

@@ -6,6 +6,7 @@ every function stays a name with arguments; what it means is said in `functions`
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from sqlglot import exp
@@ -14,7 +15,8 @@ from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.trino import TrinoParser
 from sqlglot.tokenizer_core import TokenType
 
-from local_aws.athena.errors import QueryError
+from local_aws.athena.errors import QueryError, not_supported
+from local_aws.athena.syntax import check_tokens, check_tree, keywords
 
 # Syntax that is no plain call. Everything else in sqlglot's table would rename a function.
 _SPECIAL = ("CAST", "EXTRACT", "LISTAGG", "POSITION", "SUBSTRING", "TRIM", "TRY_CAST")
@@ -26,7 +28,39 @@ class _Parser(TrinoParser):
     COLUMN_OPERATORS: ClassVar[Any] = {
         token: operator for token, operator in TrinoParser.COLUMN_OPERATORS.items() if token != TokenType.DCOLON
     }
+    # `list[1]` is an element of a column called list.
+    ARRAY_CONSTRUCTORS: ClassVar[Any] = {"ARRAY": exp.Array}
     FUNCTION_PARSERS: ClassVar[Any] = {name: TrinoParser.FUNCTION_PARSERS[name] for name in _SPECIAL}
+    # DECIMAL '1.50' has the digits that it shows; CAST('1.50' AS DECIMAL) has none behind the point.
+    TYPE_LITERAL_PARSERS: ClassVar[Any] = {
+        **TrinoParser.TYPE_LITERAL_PARSERS,
+        exp.DType.DECIMAL: lambda self, this, _: _decimal(this),
+        **dict.fromkeys((exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ), lambda self, this, kind: _timestamp(this, kind)),
+    }
+
+    def _parse_join(self, *args: Any, **options: Any) -> Any:
+        """A join, which needs its condition; only a comma and CROSS JOIN have none."""
+        comma = self._curr is not None and self._curr.token_type == TokenType.COMMA
+        join: Any = super()._parse_join(*args, **options)
+        alone = isinstance(join, exp.Join) and not any(join.args.get(each) for each in ("on", "using", "method"))
+        if alone and not comma and join.args.get("kind") != "CROSS":
+            self.raise_error("JOIN without ON or USING")
+        return join
+
+
+def _decimal(text: Any) -> exp.Expression:
+    found = re.fullmatch(r"[+-]?(\d*)\.?(\d*)", str(text.this)) if isinstance(text, exp.Literal) else None
+    if found is None or not found.group(1) + found.group(2):
+        raise QueryError("INVALID_LITERAL", f"'{text.this}' is not a valid decimal literal")
+    whole, fraction = found.group(1).lstrip("0"), found.group(2)
+    digits = [exp.Literal.number(max(1, len(whole) + len(fraction))), exp.Literal.number(len(fraction))]
+    return exp.Cast(this=text, to=exp.DataType(this=exp.DType.DECIMAL, expressions=digits))
+
+
+def _timestamp(text: Any, kind: Any) -> exp.Expression:
+    if re.search(r"\.\d{4}", str(text.this)):
+        raise not_supported(f"keep times finer than to the millisecond: {text.this}")
+    return exp.Cast(this=text, to=kind)
 
 
 class AthenaSql(Trino):
@@ -35,12 +69,17 @@ class AthenaSql(Trino):
     INDEX_OFFSET = 0
     Parser = _Parser
 
+    class Tokenizer(Trino.Tokenizer):
+        """Trino's words alone."""
+
+        KEYWORDS: ClassVar[Any] = keywords(Trino.Tokenizer.KEYWORDS)
+
 
 def parse(sql: str) -> exp.Expression:
     """One statement; QueryError SYNTAX_ERROR with line and column."""
     try:
         statements: list[Any] = [each for each in AthenaSql().parse(sql) if each is not None]
-        _strict(AthenaSql().tokenize(sql))
+        check_tokens(sql, AthenaSql().tokenize(sql))
     except ParseError as error:
         first = error.errors[0] if error.errors else {}
         line, column = first.get("line") or 1, first.get("col") or 1
@@ -52,20 +91,8 @@ def parse(sql: str) -> exp.Expression:
     if len(statements) != 1:
         raise QueryError("SYNTAX_ERROR", "line 1:1: Only one sql statement is allowed. Got: " + sql[:200])
     only: exp.Expression = statements[0]
+    check_tree(only)
     return only
-
-
-def _strict(tokens: list[Any]) -> None:
-    """Refuse what sqlglot lets pass and Trino does not: `==`, a comma before FROM or `)`, LIMIT 1, 2."""
-    texts = (TokenType.STRING, TokenType.IDENTIFIER)
-    words = ["'" if token.token_type in texts else token.text.upper() for token in tokens] + [""]
-    for n in range(len(tokens)):
-        lone = words[n] == "," and words[n + 1] in ("FROM", "WHERE", "GROUP", "ORDER", ")", "")
-        pair = words[n] == "LIMIT" and words[n + 2 : n + 3] == [","]
-        if words[n] == "==" or lone or pair:
-            at = tokens[n + 2 if pair else n]
-            column = at.col - len(at.text) + 1
-            raise QueryError("SYNTAX_ERROR", f"line {at.line}:{column}: mismatched input '{at.text}'")
 
 
 def expression(sql: str) -> exp.Expression:

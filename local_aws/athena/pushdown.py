@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FLIPPED: dict[Any, str] = {exp.EQ: "=", exp.LT: ">", exp.LTE: ">=", exp.GT: "<", exp.GTE: "<="}
 _SIGNS: dict[Any, str] = {exp.EQ: "=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
-_OPAQUE = (exp.Select, exp.Subquery, exp.Exists, exp.Lambda, exp.Window, exp.Placeholder)
+_OPAQUE = (exp.Select, exp.Subquery, exp.Values, exp.Exists, exp.Lambda, exp.Window, exp.Placeholder)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,8 @@ def _unnest(on: Analysis, node: exp.Expression, scope: Scope | None, env: Enviro
     if names and len(names) != len(columns):
         reason = f"Column alias list has {len(names)} entries but '{name}' has {len(columns)} columns available"
         raise QueryError("MISMATCHED_COLUMN_ALIASES", place(node) + reason)
-    fields = [Field(names[n] if names else "", (name,), each) for n, each in enumerate(columns)]
+    names = names or [*_own_names(values), ""]
+    fields = [Field(names[n], (name,), each) for n, each in enumerate(columns)]
     return Relation(fields, lambda: f"UNNEST({source}) AS {alias}({alias}_e)", alias, source)
 
 
@@ -164,6 +165,12 @@ def _entries(value: Value) -> Value:
     if value.type.name == "array":
         return value
     return composed(f"map_entries({value.sql})", types.array(types.row(("key", "value"), value.type.of)), (value,))
+
+
+def _own_names(values: list[Value]) -> Iterator[str]:
+    """What columns are called that nobody names: a row's fields keep their names. StatementAnalyzer.visitUnnest."""
+    for each in values:
+        yield from ("", "") if each.type.name == "map" else (each.type.of[0].names or ("",))
 
 
 def _columns(each: Value, given: Value) -> list[Value]:
@@ -201,12 +208,12 @@ def joined(on: Analysis, left: Relation, node: exp.Join, scope: Scope | None, en
     is_lateral = isinstance(node.this, exp.Unnest)
     around = Scope(left.fields, scope) if is_lateral else scope
     right = relation(on, node.this, around, env)
-    if is_lateral and (
-        side in ("RIGHT", "FULL") or (side == "LEFT" and not isinstance(node.args.get("on"), exp.Boolean))
-    ):
-        raise QueryError(
-            "NOT_SUPPORTED", f"{place(node)}UNNEST in {side} JOIN is supported only with condition ON TRUE"
-        )
+    test = node.args.get("on")
+    if is_lateral and (node.args.get("using") or not (test is None or (isinstance(test, exp.Boolean) and test.this))):
+        reason = f"{side or 'INNER'} JOIN involving UNNEST is only supported with condition ON TRUE"
+        raise QueryError("NOT_SUPPORTED", place(node) + reason)
+    if is_lateral and side in ("RIGHT", "FULL"):
+        raise not_supported(f"know {side} JOIN UNNEST")
     fields = _after(left.fields, side in ("RIGHT", "FULL")) + _after(right.fields, side in ("LEFT", "FULL"))
     on_sql, using = "", node.args.get("using") or []
     if using:
@@ -218,6 +225,8 @@ def joined(on: Analysis, left: Relation, node: exp.Join, scope: Scope | None, en
         kept = {"": left.fields + right.fields, "LEFT": right.fields, "RIGHT": left.fields}.get(side, [])
         pushdown.push(translator, node.args["on"], kept, left.fields + right.fields)
     word = f"{side} JOIN" if side else ("JOIN" if on_sql else "CROSS JOIN")
+    if kind == "CROSS" and on_sql:
+        raise QueryError("SYNTAX_ERROR", f"{place(node)}CROSS JOIN takes no condition")
     if side and not on_sql:
         raise QueryError("SYNTAX_ERROR", f"{place(node)}{side} JOIN needs a condition")
     ending = f" ON {on_sql}" if on_sql else ""

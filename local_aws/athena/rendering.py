@@ -33,18 +33,42 @@ def _java(value: float, shortest: str) -> str:
         return "Infinity" if value > 0 else "-Infinity"
     if value == 0:
         return "-0.0" if math.copysign(1, value) < 0 else "0.0"
+    sign, significant, power = _digits(shortest)
+    if 1e-3 <= abs(value) < 1e7:
+        if power < 0:
+            return f"{sign}0.{'0' * (-power - 1)}{significant}"
+        padded = significant.ljust(power + 1, "0")
+        return f"{sign}{padded[: power + 1]}.{padded[power + 1 :] or '0'}"
+    return f"{sign}{significant[0]}.{significant[1:] or '0'}E{power}"
+
+
+def _digits(shortest: str) -> tuple[str, str, int]:
+    """Sign, digits that count, and the power of ten of the first of them."""
     digits, _, exponent = shortest.lower().partition("e")
     sign, digits = ("-", digits[1:]) if digits.startswith("-") else ("", digits)
     whole, _, fraction = digits.partition(".")
     power = int(exponent or 0) + len(whole) - 1
     significant = (whole + fraction).lstrip("0")
     power -= len(whole + fraction) - len(significant)
-    significant = significant.rstrip("0") or "0"
-    if 1e-3 <= abs(value) < 1e7:
-        if power < 0:
-            return f"{sign}0.{'0' * (-power - 1)}{significant}"
-        padded = significant.ljust(power + 1, "0")
-        return f"{sign}{padded[: power + 1]}.{padded[power + 1 :] or '0'}"
+    return sign, significant.rstrip("0") or "0", power
+
+
+def cast_double(value: float) -> str:
+    """A double as CAST(... AS varchar) has it: 9.5E0, zero 0E0. DoubleOperators.castToVarchar of Trino."""
+    return _scientific(value, repr(float(value)))
+
+
+def cast_real(value: float) -> str:
+    """A real as CAST(... AS varchar) has it, seven digits at most. RealOperators.castToVarchar."""
+    return _scientific(value, f"{value:.6e}")
+
+
+def _scientific(value: float, shortest: str) -> str:
+    if math.isnan(value) or math.isinf(value):
+        return _java(value, shortest)
+    if value == 0:
+        return "-0E0" if math.copysign(1, value) < 0 else "0E0"
+    sign, significant, power = _digits(shortest)
     return f"{sign}{significant[0]}.{significant[1:] or '0'}E{power}"
 
 

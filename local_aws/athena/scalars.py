@@ -18,8 +18,21 @@ def _fails(code: str, message: str) -> str:
 
 
 _ARGUMENT = "INVALID_FUNCTION_ARGUMENT"
-_SPACES = r"E' \t\n\x0b\x0c\r'"
+# SliceUtf8.trim: Character.isWhitespace.
+_WHITE = (
+    *range(9, 14),
+    *range(28, 33),
+    0x1680,
+    *range(0x2000, 0x2007),
+    *range(0x2008, 0x200B),
+    0x2028,
+    0x2029,
+    0x205F,
+    0x3000,
+)
+_SPACES = text("".join(map(chr, _WHITE)))
 _LOCAL = "timezone({zone}, {0})"
+_UP_OR_DOWN = "(CASE WHEN {1} >= {0} THEN 1 ELSE -1 END)"
 _INDEX = _fails(_ARGUMENT, "SQL array indices start at 1")
 
 # Name, parameters -> result, DuckDB's expression.
@@ -40,7 +53,6 @@ _TABLE: list[tuple[str, str, str]] = [
     ),
     ("mod", "double, double -> double", "({0} % {1})"),
     ("sqrt", "double -> double", "(CASE WHEN {0} < 0 THEN CAST('NaN' AS DOUBLE) ELSE sqrt({0}) END)"),
-    ("cbrt", "double -> double", "cbrt({0})"),
     ("exp", "double -> double", "exp({0})"),
     ("power", "double, double -> double", "pow({0}, {1})"),
     ("pow", "double, double -> double", "pow({0}, {1})"),
@@ -78,7 +90,12 @@ _TABLE: list[tuple[str, str, str]] = [
     # strings
     ("length", "varchar -> bigint", "length({0})"),
     ("length", "varbinary -> bigint", "octet_length({0})"),
-    ("upper", "varchar -> varchar", "upper({0})"),
+    # ß has no capital there: SliceUtf8.toUpperCase.
+    (
+        "upper",
+        "varchar -> varchar",
+        "array_to_string(list_transform(string_split({0}, 'ß'), lambda c_each: upper(c_each)), 'ß')",
+    ),
     ("lower", "varchar -> varchar", "lower({0})"),
     ("trim", "varchar -> varchar", "trim({0}, " + _SPACES + ")"),
     ("ltrim", "varchar -> varchar", "ltrim({0}, " + _SPACES + ")"),
@@ -87,7 +104,13 @@ _TABLE: list[tuple[str, str, str]] = [
     ("ltrim", "varchar, varchar -> varchar", "ltrim({0}, {1})"),
     ("rtrim", "varchar, varchar -> varchar", "rtrim({0}, {1})"),
     ("replace", "varchar, varchar -> varchar", "replace({0}, {1}, '')"),
-    ("replace", "varchar, varchar, varchar -> varchar", "replace({0}, {1}, {2})"),
+    (
+        "replace",
+        "varchar, varchar, varchar -> varchar",
+        "(CASE WHEN {1} = '' THEN "
+        + _fails("NOT_SUPPORTED", "local Athena does not replace the empty string")
+        + " ELSE replace({0}, {1}, {2}) END)",
+    ),
     ("strpos", "varchar, varchar -> bigint", "strpos({0}, {1})"),
     ("starts_with", "varchar, varchar -> boolean", "starts_with({0}, {1})"),
     *(
@@ -103,27 +126,60 @@ _TABLE: list[tuple[str, str, str]] = [
             ("varchar, bigint, bigint -> varchar", ", greatest({2}, 0)"),
         )
     ),
-    ("lpad", "varchar, bigint, varchar -> varchar", "lpad({0}, CAST({1} AS INTEGER), {2})"),
-    ("rpad", "varchar, bigint, varchar -> varchar", "rpad({0}, CAST({1} AS INTEGER), {2})"),
+    *(
+        (
+            name,
+            "varchar, bigint, varchar -> varchar",
+            "(CASE WHEN {1} < 0 OR {2} = '' THEN "
+            + _fails(_ARGUMENT, "Target length must be in the range [0..2147483647], padding string must not be empty")
+            + f" ELSE {name}({{0}}, CAST({{1}} AS INTEGER), {{2}}) END)",
+        )
+        for name in ("lpad", "rpad")
+    ),
     ("chr", "bigint -> varchar", "chr(CAST({0} AS INTEGER))"),
-    ("codepoint", "varchar -> integer", "unicode({0})"),
+    (
+        "codepoint",
+        "varchar -> integer",
+        "(CASE WHEN length({0}) <> 1 THEN "
+        + _fails(_ARGUMENT, "codepoint takes one character")
+        + " ELSE unicode({0}) END)",
+    ),
     (
         "split",
         "varchar, varchar -> array(varchar)",
         "(CASE WHEN {1} = '' THEN "
         + _fails(_ARGUMENT, "The delimiter may not be the empty string")
-        + " ELSE string_split({0}, {1}) END)",
+        + " WHEN {1} IS NOT NULL THEN string_split({0}, {1}) END)",
+    ),
+    (
+        "split",
+        "varchar, varchar, bigint -> array(varchar)",
+        "(CASE WHEN {1} = '' THEN "
+        + _fails(_ARGUMENT, "The delimiter may not be the empty string")
+        + " WHEN {2} < 1 THEN "
+        + _fails(_ARGUMENT, "Limit must be positive")
+        + " WHEN len(string_split({0}, {1})) <= {2} AND {1} IS NOT NULL THEN string_split({0}, {1}) "
+        "WHEN {1} IS NOT NULL THEN list_slice(string_split({0}, {1}), 1, {2} - 1) || "
+        "[array_to_string(list_slice(string_split({0}, {1}), {2}, len({0}) + 1), {1})] END)",
     ),
     (
         "split_part",
         "varchar, varchar, bigint -> varchar",
         "(CASE WHEN {2} < 1 THEN "
         + _fails(_ARGUMENT, "Index must be greater than zero")
-        + " ELSE list_extract(string_split({0}, {1}), {2}) END)",
+        + " WHEN {1} IS NOT NULL THEN list_extract(string_split({0}, {1}), {2}) END)",
     ),
     ("translate", "varchar, varchar, varchar -> varchar", "translate({0}, {1}, {2})"),
-    ("levenshtein_distance", "varchar, varchar -> bigint", "levenshtein({0}, {1})"),
-    ("hamming_distance", "varchar, varchar -> bigint", "hamming({0}, {1})"),
+    *(
+        (
+            f"{name}_distance",
+            "varchar, varchar -> bigint",
+            "(CASE WHEN strlen({0}) > length({0}) OR strlen({1}) > length({1}) THEN "
+            + _fails("NOT_SUPPORTED", "local Athena measures distances between ASCII texts only")
+            + f" ELSE {name}({{0}}, {{1}}) END)",
+        )
+        for name in ("levenshtein", "hamming")
+    ),
     ("to_utf8", "varchar -> varbinary", "encode({0})"),
     ("from_utf8", "varbinary -> varchar", "decode({0})"),
     ("to_hex", "varbinary -> varchar", "hex({0})"),
@@ -139,35 +195,18 @@ _TABLE: list[tuple[str, str, str]] = [
         "replace(replace(replace(url_encode({0}), '%20', '+'), '%2A', '*'), '~', '%7E')",
     ),
     ("url_decode", "varchar -> varchar", "url_decode(replace({0}, '+', ' '))"),
-    # regular expressions: Java's there, RE2 here; what RE2 does not know (looking around, backreferences) is an error
-    ("regexp_like", "varchar, varchar -> boolean", "regexp_matches({0}, {1})"),
-    (
-        "regexp_extract",
-        "varchar, varchar -> varchar",
-        "(CASE WHEN regexp_matches({0}, {1}) THEN regexp_extract({0}, {1}) END)",
-    ),
-    (
-        "regexp_extract",
-        "varchar, varchar, bigint -> varchar",
-        "(CASE WHEN regexp_matches({0}, {1}) THEN regexp_extract({0}, {1}, CAST({2} AS INTEGER)) END)",
-    ),
-    ("regexp_extract_all", "varchar, varchar -> array(varchar)", "regexp_extract_all({0}, {1})"),
-    (
-        "regexp_extract_all",
-        "varchar, varchar, bigint -> array(varchar)",
-        "regexp_extract_all({0}, {1}, CAST({2} AS INTEGER))",
-    ),
-    ("regexp_count", "varchar, varchar -> bigint", "len(regexp_extract_all({0}, {1}))"),
-    ("regexp_split", "varchar, varchar -> array(varchar)", "string_split_regex({0}, {1})"),
-    ("regexp_replace", "varchar, varchar -> varchar", "regexp_replace({0}, {1}, '', 'g')"),
     # JSON
     ("json_parse", "varchar -> json", "json({0})"),
     ("json_format", "json -> varchar", "CAST({0} AS VARCHAR)"),
-    ("json_array_length", "json -> bigint", "CAST(json_array_length({0}) AS BIGINT)"),
+    (
+        "json_array_length",
+        "json -> bigint",
+        "(CASE WHEN json_type({0}) = 'ARRAY' THEN CAST(json_array_length({0}) AS BIGINT) END)",
+    ),
     (
         "json_array_length",
         "varchar -> bigint",
-        "(CASE WHEN json_valid({0}) THEN CAST(json_array_length({0}) AS BIGINT) END)",
+        "(CASE WHEN json_valid({0}) AND json_type({0}) = 'ARRAY' THEN CAST(json_array_length({0}) AS BIGINT) END)",
     ),
     # arrays and maps
     ("cardinality", "array(T) -> bigint", "len({0})"),
@@ -193,13 +232,34 @@ _TABLE: list[tuple[str, str, str]] = [
     ("array_sort", "array(T) -> array(T)", "list_sort({0}, 'ASC', 'NULLS LAST')"),
     *(
         (
+            "array_max",
+            f"array({kind}) -> {kind}",
+            # NaN is less than any number to it.
+            "(CASE WHEN len(list_filter({0}, lambda c_each: c_each IS NULL)) = 0 THEN "
+            "coalesce(list_max(list_filter({0}, lambda c_each: NOT isnan(c_each))), list_max({0})) END)",
+        )
+        for kind in ("double", "real")
+    ),
+    *(
+        (
             name,
             "array(T) -> T",
             f"(CASE WHEN len(list_filter({{0}}, lambda c_each: c_each IS NULL)) = 0 THEN {duckdb}({{0}}) END)",
         )
         for name, duckdb in (("array_max", "list_max"), ("array_min", "list_min"))
     ),
-    ("array_remove", "array(T), T -> array(T)", "list_filter({0}, lambda c_each: c_each IS NULL OR c_each <> {1})"),
+    (
+        "array_remove",
+        "array(T), T -> array(T)",
+        "(CASE WHEN {1} IS NOT NULL THEN list_filter({0}, lambda c_each: c_each IS NULL OR c_each <> {1}) END)",
+    ),
+    (
+        "arrays_overlap",
+        "array(T), array(T) -> boolean",
+        "(CASE WHEN list_has_any({0}, {1}) THEN TRUE WHEN len({0}) > 0 AND len({1}) > 0 AND "
+        "(list_position({0}, NULL) IS NOT NULL OR list_position({1}, NULL) IS NOT NULL) THEN NULL "
+        "WHEN {0} IS NULL OR {1} IS NULL THEN NULL ELSE FALSE END)",
+    ),
     (
         "array_intersect",
         "array(T), array(T) -> array(T)",
@@ -218,23 +278,49 @@ _TABLE: list[tuple[str, str, str]] = [
     ("flatten", "array(array(T)) -> array(T)", "flatten({0})"),
     ("reverse", "varchar -> varchar", "array_to_string(list_reverse(string_split({0}, '')), '')"),
     ("reverse", "array(T) -> array(T)", "list_reverse({0})"),
-    ("repeat", "T, bigint -> array(T)", "list_transform(range(1, {1} + 1), lambda c_each: {0})"),
+    (
+        "repeat",
+        "T, bigint -> array(T)",
+        "(CASE WHEN {1} < 0 THEN "
+        + _fails(_ARGUMENT, "count argument of repeat function must be greater than or equal to 0")
+        + " ELSE list_transform(range(1, {1} + 1), lambda c_each: {0}) END)",
+    ),
+    ("sequence", "bigint, bigint -> array(bigint)", "range({0}, {1} + " + _UP_OR_DOWN + ", " + _UP_OR_DOWN + ")"),
     (
         "sequence",
-        "bigint, bigint -> array(bigint)",
-        "(CASE WHEN {1} >= {0} THEN range({0}, {1} + 1) ELSE range({0}, {1} - 1, -1) END)",
+        "bigint, bigint, bigint -> array(bigint)",
+        "(CASE WHEN {2} = 0 OR sign({2}) = -sign({1} - {0}) THEN "
+        + _fails(_ARGUMENT, "sequence stop value should be reached from start by steps of the given sign, not zero")
+        + " ELSE range({0}, {1} + CAST(sign({2}) AS BIGINT), {2}) END)",
     ),
-    ("sequence", "bigint, bigint, bigint -> array(bigint)", "range({0}, {1} + CAST(sign({2}) AS BIGINT), {2})"),
     (
         "sequence",
         "date, date -> array(date)",
-        "list_transform(range(CAST({0} AS TIMESTAMP), CAST({1} AS TIMESTAMP) + INTERVAL 1 DAY, INTERVAL 1 DAY), "
-        "lambda c_each: CAST(c_each AS DATE))",
+        "list_transform(range(0, {1} - {0} + "
+        + _UP_OR_DOWN
+        + ", "
+        + _UP_OR_DOWN
+        + "), lambda c_each: {0} + CAST(c_each AS INTEGER))",
+    ),
+    (
+        "sequence",
+        "date, date, interval -> array(date)",
+        "(CASE WHEN epoch({2}) % 86400 <> 0 OR sign(epoch({2})) <> "
+        + _UP_OR_DOWN
+        + " THEN "
+        + _fails(_ARGUMENT, "sequence step must be a day interval, and reach stop from start")
+        + " ELSE list_transform(range(0, {1} - {0} + "
+        + _UP_OR_DOWN
+        + ", CAST(epoch({2}) AS BIGINT) // 86400), lambda c_each: {0} + CAST(c_each AS INTEGER)) END)",
     ),
     (
         "slice",
         "array(T), bigint, bigint -> array(T)",
-        "(CASE WHEN {1} = 0 THEN " + _INDEX + " WHEN {1} > 0 THEN list_slice({0}, {1}, {1} + {2} - 1) "
+        "(CASE WHEN {1} = 0 THEN "
+        + _INDEX
+        + " WHEN {2} < 0 THEN "
+        + _fails(_ARGUMENT, "length must be greater than or equal to 0")
+        + " WHEN {1} > 0 THEN list_slice({0}, {1}, {1} + {2} - 1) "
         "WHEN -{1} > len({0}) THEN list_slice({0}, 1, 0) "
         "ELSE list_slice({0}, len({0}) + {1} + 1, len({0}) + {1} + {2}) END)",
     ),
@@ -245,22 +331,11 @@ _TABLE: list[tuple[str, str, str]] = [
     ("map_from_entries", "array(row(K, V)) -> map(K, V)", "map_from_entries({0})"),
     # times
     ("year", "date -> bigint", "CAST(year({0}) AS BIGINT)"),
-    (
-        "from_unixtime",
-        "double -> timestamp with time zone",
-        "make_timestamptz(CAST(round({0} * 1000) AS BIGINT) * 1000)",
-    ),
     ("to_unixtime", "timestamp -> double", "epoch({0})"),
     ("to_unixtime", "Z -> double", "epoch({0})"),
-    ("date", "date -> date", "{0}"),
-    ("date", "timestamp -> date", "CAST({0} AS DATE)"),
-    ("date", "Z -> date", "CAST(" + _LOCAL + " AS DATE)"),
     ("last_day_of_month", "timestamp -> date", "last_day({0})"),
     ("last_day_of_month", "date -> date", "last_day({0})"),
     ("to_milliseconds", "interval -> bigint", "CAST(round(epoch({0}) * 1000) AS BIGINT)"),
-    ("from_iso8601_date", "varchar -> date", "CAST({0} AS DATE)"),
-    ("to_iso8601", "date -> varchar", "CAST({0} AS VARCHAR)"),
-    ("to_iso8601", "timestamp -> varchar", "strftime({0}, '%Y-%m-%dT%H:%M:%S.%g')"),
 ]
 _PARTS = {
     "year": "year",
@@ -291,7 +366,15 @@ for _name, _part in (_PARTS | _CLOCK).items():
         SCALARS[_name].append(
             signature(f"{_kind} -> bigint", f"CAST(date_part('{_part}', {_value}){_modulo} AS BIGINT)")
         )
+# Parts of an interval: what is left of it below the next greater one.
+for _name, _seconds, _below in (("day", 86400, 0), ("hour", 3600, 24), ("minute", 60, 60), ("second", 1, 60)):
+    _whole = f"CAST(trunc(epoch({{0}}) / {_seconds}) AS BIGINT)"
+    SCALARS[_name].append(signature("interval -> bigint", f"({_whole} % {_below})" if _below else _whole))
 # Numbers that keep their type.
+for _name, _sql in (("ceil", "ceil"), ("floor", "floor"), ("round", "round"), ("truncate", "trunc"), ("sign", "sign")):
+    SCALARS[_name].insert(0, signature("real -> real", f"CAST({_sql}({{0}}) AS FLOAT)"))
+SCALARS["round"].insert(0, signature("I, integer -> I", "CAST(round({0}, {1}) AS {type})"))
+SCALARS["round"].insert(0, signature("real, integer -> real", "CAST(round(CAST({0} AS DOUBLE), {1}) AS FLOAT)"))
 for _name in ("ceil", "floor", "round", "truncate"):
     for _kind in ("bigint", "integer", "smallint", "tinyint"):
         SCALARS[_name].insert(0, signature(f"{_kind} -> {_kind}", "{0}"))

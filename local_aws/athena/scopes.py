@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from local_aws.athena import types
-from local_aws.athena.errors import QueryError
+from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.parsing import place
 from local_aws.athena.values import Ref, Value
+
+# https://trino.io/docs/current/connector/hive.html#metadata-columns
+_HIDDEN = ("$bucket", "$file_size", "$file_modified_time", "$partition")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Scope:
                 if found:
                     return found[0], found[0].value, parts[length:]
             scope = scope.parent
+        if parts[-1] in _HIDDEN:
+            raise not_supported(f"have the hidden column {parts[-1]}, only $path")
         raise QueryError("COLUMN_NOT_FOUND", f"{place(node)}Column '{'.'.join(parts)}' cannot be resolved")
 
     def _named(self, name: str, qualifier: tuple[str, ...]) -> list[Field]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from local_aws.athena import types
-from local_aws.athena.errors import QueryError
+from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.types import Type
 from local_aws.athena.values import Value, cast, composed
 
@@ -68,6 +68,8 @@ def chosen(name: str, signatures: Sequence[Signature], values: list[Value], at: 
             if bound is not None:
                 return _applied(each, values, bound)
     given = ", ".join(str(each.type) for each in values)
+    if all(len(each.parameters) != len(values) for each in signatures):
+        raise not_supported(f"know {name}({given})")
     expected = ", ".join(f"{name}({', '.join(map(str, each.parameters))})" for each in signatures)
     raise QueryError(
         "FUNCTION_NOT_FOUND", f"{at}Unexpected parameters ({given}) for function {name}. Expected: {expected}"
@@ -88,6 +90,8 @@ def _fits(parameter: Type, given: Type, bound: dict[str, Type], exactly: bool) -
     if _VARIABLE.fullmatch(parameter.name):
         return _fits_variable(parameter.name, given, bound, exactly)
     if given.name == "unknown":
+        for name in _VARIABLE.findall(str(parameter)):
+            bound.setdefault(name, given)
         return not exactly
     if parameter.of:
         return (

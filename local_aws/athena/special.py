@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from local_aws.athena import casts, datetimes, decimals, operators, types
+from local_aws.athena import casts, datetimes, decimals, operators, regexps, types
 from local_aws.athena.errors import QueryError, not_supported
 from local_aws.athena.parsing import place
 from local_aws.athena.scopes import Scope, element
@@ -24,8 +24,7 @@ Handler = Callable[["Translator", Any, list[exp.Expression], Scope], Value]
 
 def _expect(node: Any, nodes: list[exp.Expression], *counts: int) -> None:
     if len(nodes) not in counts:
-        reason = f"{place(node)}Unexpected number of parameters for function {node.name.lower()}: {len(nodes)}"
-        raise QueryError("FUNCTION_NOT_FOUND", reason)
+        raise not_supported(f"know {node.name.lower()} with {len(nodes)} arguments")
 
 
 def _lambda(
@@ -36,7 +35,21 @@ def _lambda(
         raise QueryError("TYPE_MISMATCH", f"{place(node)}Expected a lambda that takes {len(bound)} argument(s)")
     names = [to.fresh() for _ in bound]
     values = {given.name.lower(): make(name) for given, make, name in zip(node.expressions, bound, names, strict=True)}
-    return names, to.value(node.this, scope.inner(values))
+    return names, _body(to, node, scope.inner(values))
+
+
+def _body(to: Translator, node: exp.Expression, scope: Scope) -> Value:
+    body = to.value(node.this, scope)
+    if body.aggregates or body.windows:
+        raise QueryError("EXPRESSION_NOT_SCALAR", f"{place(node)}Lambda expression cannot contain aggregations")
+    return body
+
+
+def _test(body: Value, node: exp.Expression) -> Value:
+    """A lambda's body that has to be a boolean."""
+    if body.type not in (BOOLEAN, UNKNOWN):
+        raise QueryError("TYPE_MISMATCH", f"{place(node)}Expected a lambda that returns boolean, not {body.type}")
+    return cast(body, BOOLEAN)
 
 
 def _array(value: Value, node: Any) -> Value:
@@ -71,6 +84,7 @@ def filter_(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope
     _expect(node, nodes, 2)
     array = _array(to.value(nodes[0], scope), node)
     (name,), body = _lambda(to, nodes[1], [_of(array)], scope)
+    body = _test(body, nodes[1])
     return composed(f"list_filter({array.sql}, lambda {name}: {body.sql})", array.type, (array, body))
 
 
@@ -81,7 +95,8 @@ def _matches(quantifier: str) -> Handler:
         _expect(node, nodes, 2)
         array = _array(to.value(nodes[0], scope), node)
         (name,), body = _lambda(to, nodes[1], [_of(array)], scope)
-        answers = f"list_transform({array.sql}, lambda {name}: CAST({body.sql} AS BOOLEAN))"
+        body = _test(body, nodes[1])
+        answers = f"list_transform({array.sql}, lambda {name}: {body.sql})"
         decisive = "FALSE" if quantifier == "all" else "TRUE"
         found, otherwise = {"any": ("TRUE", "FALSE"), "all": ("FALSE", "TRUE"), "none": ("FALSE", "TRUE")}[quantifier]
         unsure = f"len(list_filter({answers}, lambda c_each: c_each IS NULL)) > 0"
@@ -122,7 +137,7 @@ def _lambda_as(
     to: Translator, node: exp.Expression, bound: list[tuple[str, Type]], scope: Scope
 ) -> tuple[list[str], Value]:
     values = {given.name.lower(): Value(sql, kind) for given, (sql, kind) in zip(node.expressions, bound, strict=True)}
-    return [], to.value(node.this, scope.inner(values))
+    return [], _body(to, node, scope.inner(values))
 
 
 def zip_with(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
@@ -201,7 +216,13 @@ def _extreme(function: str) -> Handler:
     def extreme(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
         values = operators.alike(to.values(nodes, scope), place(node))
         nulls = " OR ".join(f"{each.sql} IS NULL" for each in values)
-        sql = f"(CASE WHEN {nulls} THEN NULL ELSE {function}({', '.join(each.sql for each in values)}) END)"
+        cells = [each.sql for each in values]
+        if function == "greatest" and values[0].type.is_float:
+            # NaN is less than any number to it, where DuckDB takes it for the greatest, and passes over nulls.
+            numbers = ", ".join(f"CASE WHEN NOT isnan({each}) THEN {each} END" for each in cells)
+            sql = f"(CASE WHEN {nulls} THEN NULL ELSE coalesce(greatest({numbers}), {cells[0]}) END)"
+            return composed(sql, values[0].type, values)
+        sql = f"(CASE WHEN {nulls} THEN NULL ELSE {function}({', '.join(cells)}) END)"
         return composed(sql, values[0].type, values)
 
     return extreme
@@ -209,6 +230,8 @@ def _extreme(function: str) -> Handler:
 
 def concat(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
     """concat(a, b, ...)."""
+    if len(nodes) < 2:
+        raise QueryError("INVALID_FUNCTION_ARGUMENT", "There must be two or more concatenation arguments")
     return operators.concatenation(to.values(nodes, scope), place(node))
 
 
@@ -216,10 +239,16 @@ def concat_ws(to: Translator, node: Any, nodes: list[exp.Expression], scope: Sco
     """concat_ws(separator, a, b, ...) or (separator, array): nulls are left out."""
     separator, *values = to.values(nodes, scope)
     if len(values) == 1 and values[0].type == types.array(VARCHAR):
-        return composed(f"array_to_string({values[0].sql}, {separator.sql})", VARCHAR, (separator, *values))
+        return composed(_joined(values[0].sql, separator.sql), VARCHAR, (separator, *values))
     if any(each.type not in (VARCHAR, UNKNOWN) for each in values):
         raise QueryError("FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters for function concat_ws")
     return composed(f"concat_ws({', '.join(each.sql for each in (separator, *values))})", VARCHAR, (separator, *values))
+
+
+def _joined(texts: str, delimiter: str) -> str:
+    """Nulls are left out; if that leaves none, the text is empty, where DuckDB's is null."""
+    joined = f"coalesce(array_to_string({texts}, {delimiter}), '')"
+    return f"(CASE WHEN {texts} IS NOT NULL AND {delimiter} IS NOT NULL THEN {joined} END)"
 
 
 def array_join(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
@@ -229,7 +258,9 @@ def array_join(to: Translator, node: Any, nodes: list[exp.Expression], scope: Sc
     each = Value("c_each", _array(array, node).type.of[0])
     cell = casts.text(each, place(node))
     cell = f"coalesce({cell}, {cast(null[0], VARCHAR).sql})" if null else cell
-    sql = f"array_to_string(list_transform({array.sql}, lambda c_each: {cell}), {cast(delimiter, VARCHAR).sql})"
+    sql = _joined(f"list_transform({array.sql}, lambda c_each: {cell})", cast(delimiter, VARCHAR).sql)
+    if null:
+        sql = f"(CASE WHEN {null[0].sql} IS NOT NULL THEN {sql} END)"
     return composed(sql, VARCHAR, (array, delimiter, *null))
 
 
@@ -241,7 +272,14 @@ def row(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) ->
 def typeof(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
     """typeof(x), known before anything runs."""
     _expect(node, nodes, 1)
-    name = str(to.value(nodes[0], scope).type)
+    value = to.value(nodes[0], scope)
+    name = str(value.type)
+    if value.is_constant and nodes[0].is_string:
+        name = f"varchar({len(str(value.constant))})"
+    elif value.ref is None and re.search(r"\bvarchar|\btimestamp\(3\)(?! with)", name):
+        raise not_supported(
+            "know how long the varchar, how fine the timestamp of an expression is: ask typeof of a column"
+        )
     return constant(types.text(name), VARCHAR, name)
 
 
@@ -257,6 +295,7 @@ def json_path(to: Translator, node: Any, nodes: list[exp.Expression], scope: Sco
     """json_extract and json_extract_scalar with a literal path of names and numbers."""
     _expect(node, nodes, 2)
     given, path = to.values(nodes, scope)
+    given = cast(given, VARCHAR) if given.type == UNKNOWN else given
     if given.type not in (VARCHAR, types.JSON):
         raise QueryError("FUNCTION_NOT_FOUND", f"{place(node)}Unexpected parameters ({given.type}) for {node.name}")
     steps = r"\$(\.[A-Za-z_][\w-]*|\[\d+\]|\[\"[^\"\]]+\"\])*"
@@ -267,20 +306,18 @@ def json_path(to: Translator, node: Any, nodes: list[exp.Expression], scope: Sco
     found = f"json_extract({valid}, {types.text(plain)})"
     if node.name.lower() == "json_extract":
         return composed(found, types.JSON, (given,))
-    scalar = f"(CASE WHEN json_type({found}) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE {found} ->> '$' END)"
-    return composed(scalar, VARCHAR, (given,))
-
-
-def regexp_replace(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
-    """regexp_replace(text, pattern[, replacement]): `$1` there is `\\1` here."""
-    _expect(node, nodes, 2, 3)
-    values = [cast(each, VARCHAR) for each in to.values(nodes, scope)]
-    replacement = constant("''", VARCHAR, "") if len(values) == 2 else values[2]
-    if not replacement.is_constant or "${" in str(replacement.constant):
-        raise not_supported("know regexp_replace with a replacement that is no literal, or that names groups")
-    written = re.sub(r"\$(\d)", r"\\\1", str(replacement.constant).replace("\\", "\\\\"))
-    sql = f"regexp_replace({values[0].sql}, {values[1].sql}, {types.text(written)}, 'g')"
-    return composed(sql, VARCHAR, values[:2])
+    scalar = f"{found} ->> '$'"
+    # Trino gives a number as it is written, 1.50 or 1e3; here it is read, and written anew.
+    written = f"'(^|[^0-9.eE+-])' || regexp_escape({scalar}) || '($|[^0-9.eE+-])'"
+    lost = failing(
+        "NOT_SUPPORTED", f"'local Athena cannot tell how a number is written that it reads as ' || ({scalar})", VARCHAR
+    )
+    return composed(
+        f"(CASE WHEN json_type({found}) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL WHEN json_type({found}) = 'DOUBLE' "
+        f"AND NOT regexp_matches(CAST({given.sql} AS VARCHAR), {written}) THEN {lost} ELSE {scalar} END)",
+        VARCHAR,
+        (given,),
+    )
 
 
 def random(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scope) -> Value:
@@ -305,6 +342,7 @@ def grouping(to: Translator, node: Any, nodes: list[exp.Expression], scope: Scop
 
 SPECIAL: dict[str, Handler] = {
     **datetimes.HANDLERS,
+    **regexps.HANDLERS,
     **dict.fromkeys(decimals.ROUNDING, decimals.rounded),
     "transform": transform,
     "filter": filter_,
@@ -330,7 +368,6 @@ SPECIAL: dict[str, Handler] = {
     "typeof": typeof,
     "json_extract": json_path,
     "json_extract_scalar": json_path,
-    "regexp_replace": regexp_replace,
     "random": random,
     "rand": random,
     "fail": fail,

@@ -25,7 +25,7 @@ class Type:
         if self.name in ("array", "map"):
             return f"{self.name}({', '.join(map(str, self.of))})"
         if self.name == "row":
-            fields = (f'"{name}" {each}' if name else str(each) for name, each in zip(self.names, self.of, strict=True))
+            fields = (f"{name} {each}" if name else str(each) for name, each in zip(self.names, self.of, strict=True))
             return f"row({', '.join(fields)})"
         if self.name == "timestamp":
             return "timestamp(3)"

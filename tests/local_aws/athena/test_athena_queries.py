@@ -100,7 +100,7 @@ REFUSED = {
     "SELECT 1 == 1": "SYNTAX_ERROR: line 1:10: mismatched input '=='",
     "SELECT 1, FROM (VALUES 1) t(a)": "SYNTAX_ERROR: line 1:9: mismatched input ','",
     "SELECT 1 LIMIT 1, 2": "SYNTAX_ERROR",
-    "SELECT 'a' ILIKE 'A'": "NOT_SUPPORTED",
+    "SELECT 'a' ILIKE 'A'": "SYNTAX_ERROR",
     "MERGE INTO t USING u ON true": "NOT_SUPPORTED",
     "DELETE FROM t": "NOT_SUPPORTED",
 }

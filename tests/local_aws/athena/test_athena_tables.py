@@ -251,3 +251,14 @@ def test_tables_made_through_glue_are_seen_and_described(athena: Athena) -> None
     assert athena.run("SHOW CREATE TABLE from_glue")[0] == [f"CREATE EXTERNAL TABLE `{athena.database}.from_glue`("]
     athena.run("ALTER TABLE from_glue ADD COLUMNS (more array<struct<a:int>>)")
     assert athena.run("SELECT id, more FROM from_glue")[1:] == [["1", None]]
+
+
+def test_a_filter_drops_no_row_group_that_has_what_it_asks_for(athena: Athena) -> None:
+    at = [datetime(2026, 5, 1, 1, 2, 3, 456_789, tzinfo=UTC)]
+    table = pa.table({"r": pa.array([1.1], pa.float32()), "at": pa.array(at, pa.timestamp("us", tz="UTC")), "s": ["x"]})
+    athena.put_parquet("rounded/a.parquet", table)
+    columns, place = "r float, at timestamp, s string", f"s3://{athena.name}/rounded/"
+    athena.run(f"CREATE EXTERNAL TABLE rounded ({columns}) STORED AS PARQUET LOCATION '{place}'")
+    # Statistics have the double next to a real, microseconds, and all of a text that a cast cuts.
+    for test in ("r = 1.1", "at = timestamp '2026-05-01 01:02:03.457'", "s = CAST('xyz' AS varchar(1))"):
+        assert athena.run(f"SELECT count(*) FROM rounded WHERE {test}")[1:] == [["1"]], test
