@@ -238,7 +238,11 @@ def _lines(names: list[str], lines: list[str]) -> Result:
 
 
 def _rows(batch: Any, kinds: list[Type]) -> Iterator[list[str | None]]:
-    for row in zip(*(each.to_pylist() for each in batch.columns), strict=True):
+    try:
+        columns = [each.to_pylist() for each in batch.columns]
+    except OverflowError:
+        raise not_supported("write dates before the year 1 or after 9999") from None
+    for row in zip(*columns, strict=True):
         yield [cell(value, kind) for value, kind in zip(row, kinds, strict=True)]
 
 
