@@ -122,11 +122,12 @@ class Application:
         keeping = asyncio.ensure_future(state.keep(closing)) if state else None
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await asyncio.to_thread(executions.close)
         if keeping:
             # Not cancelled: a save that has begun is finished, and what came after its copy is saved by another.
             closing.set()
             await keeping
+        # Afterwards, for a query may take longer to be interrupted than the server is given to end.
+        await asyncio.to_thread(executions.close)
         workers.close()
         await send({"type": "lifespan.shutdown.complete"})
 
